@@ -1,0 +1,1 @@
+"""The control database: its tables, every query on them, and the feed of route changes."""

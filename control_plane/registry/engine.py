@@ -1,0 +1,61 @@
+"""Connections to the control database: few, short, and with time-outs, so that a dead one cannot hold a process up."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from psycopg.conninfo import conninfo_to_dict
+from sqlalchemy import URL, Engine, create_engine
+from sqlalchemy.exc import DBAPIError, OperationalError
+from sqlalchemy.orm import Session
+
+from control_plane.domain.errors import UnavailableError
+
+
+class ControlDatabaseError(UnavailableError):
+    """The control database does not answer; known tenants are still served."""
+
+    code = "control_database_down"
+
+
+def sqlalchemy_url(dsn: str) -> URL:
+    """A libpq connection string as SQLAlchemy wants it; socket folders included."""
+    parts = {name: str(value) for name, value in conninfo_to_dict(dsn).items() if value is not None}
+    return URL.create(
+        "postgresql+psycopg",
+        username=parts.pop("user", None),
+        password=parts.pop("password", None),
+        database=parts.pop("dbname", None),
+        query=parts,
+    )
+
+
+def control_engine(dsn: str, *, timeout_s: float, pool_size: int = 5) -> Engine:
+    """An engine whose connecting, waiting and every statement end after `timeout_s` seconds."""
+    return create_engine(
+        sqlalchemy_url(dsn),
+        pool_size=pool_size,
+        max_overflow=pool_size,
+        pool_timeout=timeout_s,
+        pool_pre_ping=True,
+        connect_args={
+            "connect_timeout": max(2, int(timeout_s)),
+            "options": f"-c statement_timeout={int(timeout_s * 1000)} -c idle_in_transaction_session_timeout=60000",
+            "application_name": "copyhold",
+        },
+    )
+
+
+@contextmanager
+def transaction(engine: Engine) -> Iterator[Session]:
+    """One transaction on the control database: committed at the end of the block, rolled back by any error."""
+    try:
+        with Session(engine, expire_on_commit=False) as session, session.begin():
+            yield session
+    except OperationalError as error:
+        raise ControlDatabaseError from error
+    except DBAPIError as error:
+        if error.connection_invalidated:
+            raise ControlDatabaseError from error
+        raise

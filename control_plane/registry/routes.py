@@ -1,0 +1,109 @@
+"""Reading the roll as routes: whole, or what has changed since a version."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import Select, select
+from sqlalchemy.orm import Session
+
+from control_plane.domain.route import ApiKey, Home, Role, Route
+from control_plane.domain.tenant import Model, Plan, Status
+from control_plane.registry.tables import (
+    ApiKeyRow,
+    ChangeRow,
+    DatabaseRow,
+    FeedRow,
+    HomeRow,
+    RouteRow,
+    TargetRow,
+    TenantRow,
+)
+
+
+def version(session: Session) -> int:
+    """The version of the roll: rises with every committed change of a route."""
+    return session.execute(select(FeedRow.version)).scalar_one()
+
+
+def all_routes(session: Session) -> list[Route]:
+    """Every tenant on the roll; three queries."""
+    return _read(session, _tenants(), select(ApiKeyRow).where(ApiKeyRow.revoked_at.is_(None)))
+
+
+def changed_routes(session: Session, since: int) -> list[Route]:
+    """The tenants whose route, keys or status changed after `since`."""
+    changed = select(ChangeRow.tenant_id).where(ChangeRow.version > since)
+    keys = select(ApiKeyRow).where(ApiKeyRow.revoked_at.is_(None), ApiKeyRow.tenant_id.in_(changed))
+    return _read(session, _tenants().where(TenantRow.id.in_(changed)), keys)
+
+
+def route_of(session: Session, tenant_id: UUID) -> Route | None:
+    """One tenant's route as it is now, read past every cache."""
+    keys = select(ApiKeyRow).where(ApiKeyRow.revoked_at.is_(None), ApiKeyRow.tenant_id == tenant_id)
+    routes = _read(session, _tenants().where(TenantRow.id == tenant_id), keys)
+    return routes[0] if routes else None
+
+
+def _tenants() -> Select[Any]:
+    return (
+        select(TenantRow, RouteRow.epoch, HomeRow.schema, DatabaseRow, TargetRow.revision)
+        .outerjoin(RouteRow, RouteRow.tenant_id == TenantRow.id)
+        .outerjoin(HomeRow, HomeRow.id == RouteRow.home_id)
+        .outerjoin(DatabaseRow, DatabaseRow.id == HomeRow.database_id)
+        .outerjoin(
+            TargetRow, (TargetRow.database_id == HomeRow.database_id) & (TargetRow.schema == HomeRow.schema)
+        )
+    )
+
+
+def _read(session: Session, tenants: Select[Any], keys: Select[tuple[ApiKeyRow]]) -> list[Route]:
+    keys_of: dict[UUID, list[ApiKey]] = {}
+    for row in session.scalars(keys):
+        keys_of.setdefault(row.tenant_id, []).append(_key(row))
+    return [_route(*row, keys_of.get(row[0].id, ())) for row in session.execute(tenants)]
+
+
+def _route(
+    tenant: TenantRow,
+    epoch: int | None,
+    schema: str | None,
+    database: DatabaseRow | None,
+    revision: str | None,
+    keys: Iterable[ApiKey],
+) -> Route:
+    return Route(
+        tenant_id=tenant.id,
+        slug=tenant.slug,
+        name=tenant.name,
+        plan=Plan(tenant.plan),
+        model=Model(tenant.model),
+        status=Status(tenant.status),
+        epoch=epoch or 0,
+        revision=revision,
+        home=_home(database, schema) if database is not None and schema is not None else None,
+        keys=tuple(keys),
+    )
+
+
+def _home(database: DatabaseRow, schema: str) -> Home:
+    return Home(
+        database_id=database.id,
+        alias=database.alias,
+        database=database.name,
+        login=database.name,
+        schema=schema,
+        sealed_password=database.sealed_password,
+    )
+
+
+def _key(row: ApiKeyRow) -> ApiKey:
+    return ApiKey(
+        id=row.id,
+        name=row.name,
+        role=Role(row.role),
+        scopes=tuple(row.scopes),
+        secret_sha256=row.secret_sha256,
+    )

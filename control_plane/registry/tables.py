@@ -1,0 +1,267 @@
+"""The tables of the control database. `migrations/control` builds them; a test holds the two together."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import BigInteger, DateTime, ForeignKey, Index, Integer, MetaData, Text, Uuid, func, text
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+NAMING = {
+    "ix": "%(table_name)s_%(column_0_N_name)s_idx",
+    "uq": "%(table_name)s_%(column_0_N_name)s_key",
+    "ck": "%(table_name)s_%(constraint_name)s_check",
+    "fk": "%(table_name)s_%(column_0_N_name)s_fkey",
+    "pk": "%(table_name)s_pkey",
+}
+
+
+class Base(DeclarativeBase):
+    """A table of the control database."""
+
+    metadata = MetaData(naming_convention=NAMING)
+    type_annotation_map = {
+        str: Text,
+        datetime: DateTime(timezone=True),
+        UUID: Uuid,
+        dict[str, Any]: JSONB,
+        list[str]: ARRAY(Text),
+    }
+
+
+class ServerRow(Base):
+    """One PostgreSQL cluster that may hold tenants. `status` is active, draining or full."""
+
+    __tablename__ = "servers"
+
+    name: Mapped[str] = mapped_column(primary_key=True)
+    provider: Mapped[str]
+    region: Mapped[str]
+    host: Mapped[str]
+    port: Mapped[int] = mapped_column(Integer)
+    models: Mapped[list[str]]
+    """Which models it takes."""
+    capacity: Mapped[int] = mapped_column(Integer)
+    """How many tenants it takes."""
+    status: Mapped[str]
+    created_at: Mapped[datetime] = mapped_column(server_default=func.now())
+
+
+class DatabaseRow(Base):
+    """One database that holds tenants: a pool, a bridge or a silo. Its app login is named like it."""
+
+    __tablename__ = "databases"
+    __table_args__ = (Index(None, "server", "name", unique=True),)
+
+    id: Mapped[UUID] = mapped_column(primary_key=True)
+    server: Mapped[str] = mapped_column(ForeignKey("servers.name"))
+    name: Mapped[str]
+    model: Mapped[str]
+    alias: Mapped[str] = mapped_column(unique=True)
+    """Its name at the pooler."""
+    sealed_password: Mapped[str | None]
+    """The app login's password, sealed; none on one machine, where sockets do without."""
+    home_revision: Mapped[str | None]
+    created_at: Mapped[datetime] = mapped_column(server_default=func.now())
+
+
+class TenantRow(Base):
+    """One customer."""
+
+    __tablename__ = "tenants"
+
+    id: Mapped[UUID] = mapped_column(primary_key=True)
+    slug: Mapped[str] = mapped_column(unique=True)
+    name: Mapped[str]
+    plan: Mapped[str]
+    model: Mapped[str]
+    status: Mapped[str]
+    failure: Mapped[str | None]
+    wanted_server: Mapped[str | None]
+    wanted_region: Mapped[str | None]
+    workflow_id: Mapped[str | None]
+    """The workflow that is making, or made, the home."""
+    stripe_customer_id: Mapped[str | None] = mapped_column(unique=True)
+    created_at: Mapped[datetime] = mapped_column(server_default=func.now())
+    activated_at: Mapped[datetime | None]
+
+
+class PlanChangeRow(Base):
+    """Which plan a tenant had, and since when."""
+
+    __tablename__ = "plan_changes"
+
+    id: Mapped[UUID] = mapped_column(primary_key=True)
+    tenant_id: Mapped[UUID] = mapped_column(ForeignKey("tenants.id"), index=True)
+    plan: Mapped[str]
+    actor: Mapped[str]
+    at: Mapped[datetime] = mapped_column(server_default=func.now())
+
+
+class PendingOwnerRow(Base):
+    """The first person of a tenant, kept from signup until the home has been seeded, then deleted."""
+
+    __tablename__ = "pending_owners"
+
+    tenant_id: Mapped[UUID] = mapped_column(ForeignKey("tenants.id"), primary_key=True)
+    user_id: Mapped[UUID]
+    email: Mapped[str]
+    name: Mapped[str]
+    password_hash: Mapped[str | None]
+
+
+class HomeRow(Base):
+    """Where a tenant lives. `state` is building, current or left."""
+
+    __tablename__ = "homes"
+    __table_args__ = (
+        Index("homes_one_current", "tenant_id", unique=True, postgresql_where=text("state = 'current'")),
+        Index(None, "database_id", "schema"),
+    )
+
+    id: Mapped[UUID] = mapped_column(primary_key=True)
+    tenant_id: Mapped[UUID] = mapped_column(ForeignKey("tenants.id"), index=True)
+    database_id: Mapped[UUID] = mapped_column(ForeignKey("databases.id"))
+    schema: Mapped[str]
+    model: Mapped[str]
+    state: Mapped[str]
+    created_at: Mapped[datetime] = mapped_column(server_default=func.now())
+
+
+class RouteRow(Base):
+    """The way to a tenant's home; `epoch` rises at every move, `revision` is its target's."""
+
+    __tablename__ = "routes"
+
+    tenant_id: Mapped[UUID] = mapped_column(ForeignKey("tenants.id"), primary_key=True)
+    home_id: Mapped[UUID] = mapped_column(ForeignKey("homes.id"))
+    epoch: Mapped[int] = mapped_column(BigInteger)
+
+
+class TargetRow(Base):
+    """One place a tenant migration runs, and the revision it was last seen at. One row a pool, bridge schema or silo."""
+
+    __tablename__ = "targets"
+
+    database_id: Mapped[UUID] = mapped_column(ForeignKey("databases.id"), primary_key=True)
+    schema: Mapped[str] = mapped_column(primary_key=True)
+    revision: Mapped[str | None]
+    checked_at: Mapped[datetime] = mapped_column(server_default=func.now())
+
+
+class ApiKeyRow(Base):
+    """A key of a tenant: the SHA-256 of its secret, never the secret."""
+
+    __tablename__ = "api_keys"
+
+    id: Mapped[UUID] = mapped_column(primary_key=True)
+    tenant_id: Mapped[UUID] = mapped_column(ForeignKey("tenants.id"), index=True)
+    name: Mapped[str]
+    role: Mapped[str]
+    scopes: Mapped[list[str]] = mapped_column(server_default=text("'{}'"))
+    secret_sha256: Mapped[str] = mapped_column(unique=True)
+    created_at: Mapped[datetime] = mapped_column(server_default=func.now())
+    revoked_at: Mapped[datetime | None]
+
+
+class StaffRow(Base):
+    """A person of the SaaS company. `role` is support, ops or admin."""
+
+    __tablename__ = "staff"
+
+    id: Mapped[UUID] = mapped_column(primary_key=True)
+    email: Mapped[str] = mapped_column(unique=True)
+    role: Mapped[str]
+    password_hash: Mapped[str | None]
+    created_at: Mapped[datetime] = mapped_column(server_default=func.now())
+
+
+class StaffTokenRow(Base):
+    """What a member of staff shows: a bearer token (`kind` token) or a session's cookie (`kind` session), as SHA-256."""
+
+    __tablename__ = "staff_tokens"
+
+    id: Mapped[UUID] = mapped_column(primary_key=True)
+    staff_id: Mapped[UUID] = mapped_column(ForeignKey("staff.id", ondelete="CASCADE"), index=True)
+    kind: Mapped[str]
+    secret_sha256: Mapped[str] = mapped_column(unique=True)
+    expires_at: Mapped[datetime]
+    created_at: Mapped[datetime] = mapped_column(server_default=func.now())
+
+
+class MigrationRunRow(Base):
+    """One `migrate up`. `state` is running, done, failed or interrupted."""
+
+    __tablename__ = "migration_runs"
+
+    id: Mapped[UUID] = mapped_column(primary_key=True)
+    to_revision: Mapped[str]
+    actor: Mapped[str]
+    state: Mapped[str]
+    started_at: Mapped[datetime] = mapped_column(server_default=func.now())
+    ended_at: Mapped[datetime | None]
+
+
+class MigrationTargetRow(Base):
+    """What became of one target in one run. `state` is planned, done or failed."""
+
+    __tablename__ = "migration_targets"
+    __table_args__ = (Index(None, "run_id", "state"),)
+
+    run_id: Mapped[UUID] = mapped_column(ForeignKey("migration_runs.id"), primary_key=True)
+    chain: Mapped[str] = mapped_column(primary_key=True)
+    """home or tenant."""
+    database_id: Mapped[UUID] = mapped_column(ForeignKey("databases.id"), primary_key=True)
+    schema: Mapped[str] = mapped_column(primary_key=True)
+    from_revision: Mapped[str | None]
+    to_revision: Mapped[str]
+    state: Mapped[str]
+    error: Mapped[str | None]
+    duration_ms: Mapped[int | None] = mapped_column(Integer)
+
+
+class AuditRow(Base):
+    """Who did what to whom. A trigger lets nobody change or delete one."""
+
+    __tablename__ = "audit_log"
+
+    id: Mapped[UUID] = mapped_column(primary_key=True)
+    at: Mapped[datetime] = mapped_column(server_default=func.now())
+    actor: Mapped[str]
+    action: Mapped[str]
+    subject: Mapped[str]
+    tenant_id: Mapped[UUID | None] = mapped_column(index=True)
+    facts: Mapped[dict[str, Any]] = mapped_column(server_default=text("'{}'"))
+
+
+class ProgressRow(Base):
+    """How far a workflow is, for whoever asks; written by its steps."""
+
+    __tablename__ = "progress"
+
+    workflow_id: Mapped[str] = mapped_column(primary_key=True)
+    position: Mapped[int] = mapped_column(Integer, primary_key=True)
+    step: Mapped[str]
+    duration_ms: Mapped[int] = mapped_column(Integer)
+    at: Mapped[datetime] = mapped_column(server_default=func.now())
+
+
+class FeedRow(Base):
+    """One row: the version of the roll. Triggers raise it at commit, so that versions follow the order of commits."""
+
+    __tablename__ = "feed"
+
+    only: Mapped[bool] = mapped_column(primary_key=True)
+    version: Mapped[int] = mapped_column(BigInteger)
+
+
+class ChangeRow(Base):
+    """The version at which a tenant's route last changed."""
+
+    __tablename__ = "changes"
+
+    tenant_id: Mapped[UUID] = mapped_column(primary_key=True)
+    version: Mapped[int] = mapped_column(BigInteger, index=True)

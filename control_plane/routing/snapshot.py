@@ -1,0 +1,122 @@
+"""The whole roll as the road holds it: in memory as one immutable value, on disk as one signed file.
+
+The file lets an API process start, and serve known tenants, while the control database is away. It holds no secret in the clear:
+keys are hashes, credentials are sealed. Its signature keeps a reader of the disk from adding a tenant of their own.
+"""
+
+from __future__ import annotations
+
+import hmac
+import json
+import os
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+from uuid import UUID
+
+from control_plane.domain.errors import SetupError
+from control_plane.domain.route import ApiKey, Home, Role, Route
+from control_plane.domain.tenant import Model, Plan, Status
+from control_plane.keyring import Keyring
+
+_FORMAT = 1
+_PURPOSE = "snapshot"
+
+
+class SnapshotError(SetupError):
+    """The roll's snapshot on disk cannot be used."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RollSnapshot:
+    """Every tenant at one version of the roll; `taken_at` is Unix seconds."""
+
+    version: int
+    taken_at: float
+    by_id: Mapping[UUID, Route] = field(default_factory=dict)
+    by_slug: Mapping[str, Route] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, routes: Iterable[Route], version: int) -> RollSnapshot:
+        """A snapshot of exactly these routes."""
+        by_id = {route.tenant_id: route for route in routes}
+        return cls._indexed(by_id, version)
+
+    @classmethod
+    def _indexed(cls, by_id: dict[UUID, Route], version: int) -> RollSnapshot:
+        live = {route.slug: route for route in by_id.values()}
+        return cls(
+            version=version,
+            taken_at=time.time(),
+            by_id=MappingProxyType(by_id),
+            by_slug=MappingProxyType(live),
+        )
+
+    def changed(self, routes: Iterable[Route], version: int) -> RollSnapshot:
+        """This snapshot with those tenants as they are now."""
+        return self._indexed({**self.by_id, **{route.tenant_id: route for route in routes}}, version)
+
+
+EMPTY = RollSnapshot(version=-1, taken_at=0.0)
+
+
+def save(snapshot: RollSnapshot, path: Path, keyring: Keyring) -> None:
+    """Write the snapshot so that a reader sees the old file or the new one, never half of one."""
+    body = json.dumps(
+        {
+            "format": _FORMAT,
+            "version": snapshot.version,
+            "taken_at": snapshot.taken_at,
+            "routes": [asdict(route) for route in snapshot.by_id.values()],
+        },
+        default=str,
+    ).encode()
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    temporary = path.with_suffix(f".{os.getpid()}.new")
+    with temporary.open("wb") as file:
+        file.write(keyring.mac(_PURPOSE, body).hex().encode() + b"\n" + body)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.chmod(0o600)
+    temporary.replace(path)
+
+
+def load(path: Path, keyring: Keyring) -> RollSnapshot:
+    """The snapshot at `path`; SnapshotError when it is missing, was changed, or is of another master key."""
+    try:
+        mac, _, body = path.read_bytes().partition(b"\n")
+    except OSError as error:
+        raise SnapshotError(f"{path} cannot be read: {error.strerror}") from error
+    if not hmac.compare_digest(mac, keyring.mac(_PURPOSE, body).hex().encode()):
+        raise SnapshotError(f"{path} is not a snapshot of this platform: its signature does not hold")
+    document = json.loads(body)
+    if document["format"] != _FORMAT:
+        raise SnapshotError(f"{path} was written by another version of Copyhold")
+    routes = [_route(row) for row in document["routes"]]
+    by_id = {route.tenant_id: route for route in routes}
+    by_slug = {route.slug: route for route in routes}
+    return RollSnapshot(
+        version=document["version"], taken_at=document["taken_at"], by_id=by_id, by_slug=by_slug
+    )
+
+
+def _route(row: dict[str, Any]) -> Route:
+    home = row["home"]
+    return Route(
+        tenant_id=UUID(row["tenant_id"]),
+        slug=row["slug"],
+        name=row["name"],
+        plan=Plan(row["plan"]),
+        model=Model(row["model"]),
+        status=Status(row["status"]),
+        epoch=row["epoch"],
+        revision=row["revision"],
+        home=Home(**{**home, "database_id": UUID(home["database_id"])}) if home else None,
+        keys=tuple(
+            ApiKey(**{**key, "id": UUID(key["id"]), "role": Role(key["role"]), "scopes": tuple(key["scopes"])})
+            for key in row["keys"]
+        ),
+    )

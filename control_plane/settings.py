@@ -1,0 +1,82 @@
+"""All that a process needs to be told, as one typed object: made by the entry point, passed down, read nowhere else."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from control_plane.domain.errors import SetupError
+
+
+class Limits(BaseModel):
+    """Every bound of the data path, in one place."""
+
+    model_config = ConfigDict(frozen=True)
+
+    client_connections: Annotated[int, Field(ge=1, le=5000)] = 100
+    """Connections of one API process to the pooler, idle ones included."""
+    connection_waiters: Annotated[int, Field(ge=1)] = 1000
+    """Requests that may wait for a connection; the next one is answered 503."""
+    connection_wait_s: Annotated[float, Field(gt=0)] = 5.0
+    connection_age_s: Annotated[float, Field(gt=0)] = 600.0
+    connect_timeout_s: Annotated[float, Field(gt=0)] = 5.0
+    statement_timeout_s: Annotated[float, Field(gt=0)] = 15.0
+    """Longest time that one statement of a tenant app may run."""
+    transaction_timeout_s: Annotated[float, Field(gt=0)] = 30.0
+    """Longest time that one request may hold its transaction."""
+    token_life_s: Annotated[int, Field(ge=1, le=60)] = 20
+    """How long a context token may be redeemed after it was minted."""
+    freeze_wait_s: Annotated[float, Field(gt=0)] = 10.0
+    """How long a request waits for a tenant that is being moved."""
+    freeze_waiters: Annotated[int, Field(ge=1)] = 500
+    body_bytes: Annotated[int, Field(ge=1024)] = 256 * 1024
+    feed_poll_s: Annotated[float, Field(gt=0)] = 2.0
+    session_life_s: Annotated[int, Field(ge=60)] = 14 * 24 * 3600
+    ticket_life_s: Annotated[int, Field(ge=1, le=300)] = 30
+    control_timeout_s: Annotated[float, Field(gt=0)] = 5.0
+    """Longest time that a statement or a connection attempt to the control database may take."""
+    signup_wait_s: Annotated[float, Field(ge=0)] = 5.0
+    """How long POST /signup waits for the tenant before it answers 202."""
+    signups_per_minute: Annotated[int, Field(ge=1)] = 60
+    logins_per_minute: Annotated[int, Field(ge=1)] = 20
+
+
+class Settings(BaseSettings):
+    """The settings of an API or worker process; each is COPYHOLD_<NAME> in the environment (limits: COPYHOLD_LIMITS__<NAME>)."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="COPYHOLD_", env_nested_delimiter="__", frozen=True, extra="ignore"
+    )
+
+    control_dsn: str
+    """libpq connection string of the control database; direct, never through a pooler."""
+    pooler_host: str
+    pooler_port: int = 6432
+    pooler_dir: Path
+    """Folder of the pooler's configuration."""
+    redis_url: str | None = None
+    master_key_file: Path
+    snapshot_file: Path
+    ready_file: Path | None = None
+    """Written by a worker once it takes work."""
+    http_host: str = "127.0.0.1"
+    http_port: Annotated[int, Field(ge=1, lt=32768)] = 8080
+    base_domain: str = "localhost"
+    tenant_app: str = "tenant_app:inbox"
+    """Where the tenant app is found: module:attribute."""
+    worker_id: str = "worker-1"
+    """Name of this worker, unique and stable: a restarted worker takes up its own work."""
+    limits: Limits = Limits()
+
+    @classmethod
+    def from_environment(cls) -> Settings:
+        """Settings out of COPYHOLD_* variables, or SetupError naming the first that is missing or wrong."""
+        try:
+            return cls()  # type: ignore[call-arg]
+        except ValidationError as error:
+            first = error.errors()[0]
+            name = "COPYHOLD_" + "__".join(str(part) for part in first["loc"]).upper()
+            raise SetupError(f"{name}: {first['msg'].lower()}", setting=name) from error

@@ -1,0 +1,95 @@
+# PgBouncer >= 1.21 as .tools/bin/pgbouncer: the packaged one, or the newer Debian release's source, built here.
+# Sourced by ./run after common.sh.
+
+PGBOUNCER_MIN=1.21
+# The first Debian release whose PgBouncer is new enough; asked only for its source package.
+NEWER_DEBIAN=trixie
+PGBOUNCER_BUILD_PACKAGES='gcc make libc6-dev dpkg-dev libevent-dev libssl-dev pkg-config'
+
+pgbouncer_version() { "$1" --version 2>/dev/null | awk '/^PgBouncer/ { print $2; exit }'; }
+
+pgbouncer_packaged() {
+    for pgbouncer_found in "$(command -v pgbouncer || true)" /usr/sbin/pgbouncer /usr/bin/pgbouncer /usr/local/bin/pgbouncer; do
+        case $pgbouncer_found in "$ROOT"/.tools/*) continue ;; esac
+        if [ -x "$pgbouncer_found" ]; then
+            echo "$pgbouncer_found"
+            return
+        fi
+    done
+}
+
+# Is the one in .tools good, or the installed one good enough to be linked there?
+pgbouncer_ready() {
+    pgbouncer_own=$ROOT/.tools/bin/pgbouncer
+    if [ -x "$pgbouncer_own" ] && version_ge "$(pgbouncer_version "$pgbouncer_own")" $PGBOUNCER_MIN; then return 0; fi
+    pgbouncer_found=$(pgbouncer_packaged)
+    [ -n "$pgbouncer_found" ] && version_ge "$(pgbouncer_version "$pgbouncer_found")" $PGBOUNCER_MIN || return 1
+    ln -sfn "$pgbouncer_found" "$pgbouncer_own"
+}
+
+# Which packages bring PgBouncer here: its own, or what building it takes. Asked after apt-get update.
+pgbouncer_packages() {
+    candidate=$(LC_ALL=C apt-cache policy pgbouncer 2>/dev/null | awk '$1 == "Candidate:" { print $2 }')
+    if version_ge "${candidate#*:}" $PGBOUNCER_MIN || ! pgbouncer_has_source; then
+        echo pgbouncer
+    else
+        echo "$PGBOUNCER_BUILD_PACKAGES"
+    fi
+}
+
+pgbouncer_has_source() { [ -n "$(newer_debian_sources)" ]; }
+
+# This machine's own Debian mirrors (one-line or deb822, apt tells), with the newer release in place of ours.
+newer_debian_sources() {
+    # shellcheck disable=SC1091
+    release=$(. /etc/os-release && [ "$ID" = debian ] && echo "${VERSION_CODENAME:-}") || return 0
+    [ -n "$release" ] && have apt-get || return 0
+    # shellcheck disable=SC2016 # apt fills these in
+    apt-get indextargets --format '$(REPO_URI) $(RELEASE)' 'Created-By: Packages' 'Origin: Debian' 'Component: main' |
+        awk -v ours="$release" -v newer=$NEWER_DEBIAN '
+            $2 == ours || $2 == ours "-updates" || $2 == ours "-security" {
+                sub("^" ours, newer, $2)
+                if (!seen[$0]++) print "deb-src", $1, $2, "main"
+            }'
+}
+
+# newer_apt PROGRAM ARGS…: apt with a configuration of its own below $work; the system's sources stay untouched.
+newer_apt() {
+    newer_apt_program=$1
+    shift
+    "$newer_apt_program" -q -o Dir::Etc::sourcelist="$work/newer.list" -o Dir::Etc::sourceparts=/dev/null \
+        -o Dir::State::lists="$work/lists" -o Dir::Cache="$work/cache" "$@"
+}
+
+# fetch_pgbouncer KEYRING: the newer release's signed source, unpacked below $work/source with Debian's patches.
+fetch_pgbouncer() {
+    newer_debian_sources | sed "s|^deb-src |&[signed-by=$1] |" >"$work/newer.list"
+    rm -rf "$work/lists" "$work/cache" "$work/source"
+    mkdir -p "$work/lists/partial" "$work/cache/archives/partial" "$work/source"
+    newer_apt apt-get update || true # one missing suite is no harm; without any, the next line fails
+    (cd "$work/source" && newer_apt apt-get source --only-source pgbouncer)
+}
+
+build_pgbouncer() {
+    work=$(mktemp -d)
+    trap 'rm -rf "$work"' EXIT
+    chmod 755 "$work" # apt reads and writes as a user of its own
+    ours=
+    for keyring in /usr/share/keyrings/debian-archive-keyring.gpg /usr/share/keyrings/debian-archive-keyring.pgp; do
+        if [ -e $keyring ]; then ours=$keyring; fi
+    done
+    if ! { [ -n "$ours" ] && fetch_pgbouncer "$ours"; }; then
+        echo 'not verified with the installed keyring: trying the one in the newest debian-archive-keyring package'
+        (cd "$work" && apt-get -q download debian-archive-keyring && dpkg-deb -x debian-archive-keyring_*.deb "$work/keys")
+        fetch_pgbouncer "$(find "$work/keys" -name 'debian-archive-keyring.[gp]*' -type f | head -n 1)"
+    fi
+    cd "$work"/source/pgbouncer-*/
+    eval "$(dpkg-buildflags --export=sh)" # Debian's hardening
+    ./configure --quiet --without-cares --without-systemd
+    make -j"$(getconf _NPROCESSORS_ONLN)" pgbouncer
+    built=$(pgbouncer_version ./pgbouncer)
+    version_ge "$built" $PGBOUNCER_MIN
+    mv pgbouncer "$ROOT/.tools/bin/pgbouncer.new"
+    mv "$ROOT/.tools/bin/pgbouncer.new" "$ROOT/.tools/bin/pgbouncer"
+    echo "PgBouncer $built"
+}
