@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -45,11 +45,12 @@ class Limits(BaseModel):
 
 
 class Settings(BaseSettings):
-    """The settings of an API or worker process; each is COPYHOLD_<NAME> in the environment (limits: COPYHOLD_LIMITS__<NAME>)."""
+    """The settings of an API or worker process.
 
-    model_config = SettingsConfigDict(
-        env_prefix="COPYHOLD_", env_nested_delimiter="__", frozen=True, extra="ignore"
-    )
+    Each is COPYHOLD_<NAME> in the environment, a limit COPYHOLD_LIMITS__<NAME>.
+    """
+
+    model_config = SettingsConfigDict(env_prefix="COPYHOLD_", env_nested_delimiter="__", frozen=True, extra="ignore")
 
     control_dsn: str
     """libpq connection string of the control database; direct, never through a pooler."""
@@ -72,10 +73,10 @@ class Settings(BaseSettings):
     limits: Limits = Limits()
 
     @classmethod
-    def from_environment(cls) -> Settings:
-        """Settings out of COPYHOLD_* variables, or SetupError naming the first that is missing or wrong."""
+    def from_environment(cls, **known: Any) -> Settings:
+        """Settings out of what is known already, then COPYHOLD_* variables; SetupError names the first bad one."""
         try:
-            return cls()  # type: ignore[call-arg]
+            return cls(**known)
         except ValidationError as error:
             first = error.errors()[0]
             name = "COPYHOLD_" + "__".join(str(part) for part in first["loc"]).upper()

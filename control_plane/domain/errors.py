@@ -55,6 +55,12 @@ class NotFoundError(CopyholdError):
     code = "not_found"
 
 
+class UnknownTenantError(NotFoundError):
+    """There is no tenant here."""
+
+    code = "tenant_unknown"
+
+
 class ConflictError(CopyholdError):
     """This collides with something that exists."""
 

@@ -40,10 +40,11 @@ class Status(enum.StrEnum):
     FAILED = "failed"
 
 
-RESERVED_SLUGS = frozenset(
-    "admin api app assets auth billing blog cdn console control copyhold dashboard docs ftp help host imap localhost "
-    "login mail metrics ns1 ns2 pool pop root signup smtp staff static status support test webhooks webmail www".split()
-)
+_RESERVED = """
+admin api app assets auth billing blog cdn console control copyhold dashboard docs ftp help host imap localhost login mail
+metrics ns1 ns2 pool pop root signup smtp staff static status support test webhooks webmail www
+"""
+RESERVED_SLUGS = frozenset(_RESERVED.split())
 SLUG_LENGTH_MAX = 40
 _SLUG = re.compile(r"[a-z](?:[a-z0-9]|-(?!-)){1,38}[a-z0-9]")
 

@@ -47,23 +47,24 @@ def route_of(session: Session, tenant_id: UUID) -> Route | None:
     return routes[0] if routes else None
 
 
-def _tenants() -> Select[Any]:
+def _tenants() -> Select[*tuple[Any, ...]]:
     return (
         select(TenantRow, RouteRow.epoch, HomeRow.schema, DatabaseRow, TargetRow.revision)
         .outerjoin(RouteRow, RouteRow.tenant_id == TenantRow.id)
         .outerjoin(HomeRow, HomeRow.id == RouteRow.home_id)
         .outerjoin(DatabaseRow, DatabaseRow.id == HomeRow.database_id)
-        .outerjoin(
-            TargetRow, (TargetRow.database_id == HomeRow.database_id) & (TargetRow.schema == HomeRow.schema)
-        )
+        .outerjoin(TargetRow, (TargetRow.database_id == HomeRow.database_id) & (TargetRow.schema == HomeRow.schema))
     )
 
 
-def _read(session: Session, tenants: Select[Any], keys: Select[tuple[ApiKeyRow]]) -> list[Route]:
+def _read(session: Session, tenants: Select[*tuple[Any, ...]], keys: Select[ApiKeyRow]) -> list[Route]:
     keys_of: dict[UUID, list[ApiKey]] = {}
     for row in session.scalars(keys):
         keys_of.setdefault(row.tenant_id, []).append(_key(row))
-    return [_route(*row, keys_of.get(row[0].id, ())) for row in session.execute(tenants)]
+    return [
+        _route(tenant, epoch, schema, database, revision, keys_of.get(tenant.id, ()))
+        for tenant, epoch, schema, database, revision in session.execute(tenants)
+    ]
 
 
 def _route(

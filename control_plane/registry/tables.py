@@ -142,7 +142,7 @@ class RouteRow(Base):
 
 
 class TargetRow(Base):
-    """One place a tenant migration runs, and the revision it was last seen at. One row a pool, bridge schema or silo."""
+    """One place a tenant migration runs, and the revision last seen there: a row a pool, bridge schema or silo."""
 
     __tablename__ = "targets"
 
@@ -180,7 +180,7 @@ class StaffRow(Base):
 
 
 class StaffTokenRow(Base):
-    """What a member of staff shows: a bearer token (`kind` token) or a session's cookie (`kind` session), as SHA-256."""
+    """What a member of staff shows, as SHA-256: a bearer token (`kind` token) or a session's cookie (session)."""
 
     __tablename__ = "staff_tokens"
 
@@ -190,6 +190,16 @@ class StaffTokenRow(Base):
     secret_sha256: Mapped[str] = mapped_column(unique=True)
     expires_at: Mapped[datetime]
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
+
+
+class FleetRow(Base):
+    """One row: the revisions that new homes are built at. `migrate up` raises them before it touches a target."""
+
+    __tablename__ = "fleet"
+
+    only: Mapped[bool] = mapped_column(primary_key=True)
+    home_revision: Mapped[str]
+    tenant_revision: Mapped[str]
 
 
 class MigrationRunRow(Base):

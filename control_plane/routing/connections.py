@@ -1,7 +1,8 @@
 """Connections to the pooler: one globally capped set, lent out by (database, login), least recently used closed first.
 
-A first connection to a cold database is dear (13-22 ms: a server process has to start), one to a warm one is cheap, and a connection
-held open for each of a thousand databases is more than anything on the way allows: so idle ones are kept, under one cap.
+A first connection to a cold database is dear (13-22 ms: a server process has to start), one to a warm one is cheap,
+and a connection held open for each of a thousand databases is more than anything on the way allows: so idle ones are
+kept, under one cap.
 """
 
 from __future__ import annotations
@@ -33,13 +34,14 @@ class LentConnection(psycopg.AsyncConnection[Any]):
     source: ConnectionSource
     key: Key
     born: float
+    lent: bool
 
     async def close(self) -> None:
         """Give the connection back; the source decides whether it is kept."""
         self.source.give_back(self)
 
     def add_notice_handler(self, callback: object) -> None:
-        """Do nothing: SQLAlchemy adds one at every checkout (a leak on a kept connection), and notices may carry values."""
+        """Do nothing: SQLAlchemy adds one at every checkout, a leak on a kept connection; and notices carry values."""
 
     @property
     def reusable(self) -> bool:
@@ -83,9 +85,7 @@ class ConnectionSource:
     Belongs to one event loop. A connection is lent to one borrower at a time and comes back by its `close`.
     """
 
-    def __init__(
-        self, open_connection: Opener, *, limit: int, waiters: int, wait_s: float, age_s: float
-    ) -> None:
+    def __init__(self, open_connection: Opener, *, limit: int, waiters: int, wait_s: float, age_s: float) -> None:
         self._open = open_connection
         self._limit, self._waiters_max, self._wait_s, self._age_s = limit, waiters, wait_s, age_s
         self._idle: OrderedDict[int, LentConnection] = OrderedDict()
@@ -99,9 +99,7 @@ class ConnectionSource:
     def state(self) -> SourceState:
         """A count of everything."""
         idle = len(self._idle)
-        return SourceState(
-            idle=idle, lent=self._count - idle, waiting=len(self._waiters), most=self._most
-        )
+        return SourceState(idle=idle, lent=self._count - idle, waiting=len(self._waiters), most=self._most)
 
     async def borrow(self, key: Key) -> LentConnection:
         """A connection for `key`, idle or new. BusyError when too many wait or the wait is too long."""
@@ -112,6 +110,9 @@ class ConnectionSource:
 
     def give_back(self, connection: LentConnection) -> None:
         """Keep the connection for the next borrower, or close it and free its slot. Never waits."""
+        if not connection.lent:
+            return  # SQLAlchemy closes a connection twice when its rollback fails.
+        connection.lent = False
         young = time.monotonic() - connection.born < self._age_s
         if self._closed or not (connection.reusable and young):
             self._drop(connection)
@@ -119,16 +120,19 @@ class ConnectionSource:
             self._idle[id(connection)] = connection
             self._idle_of.setdefault(connection.key, []).append(id(connection))
         elif waiter.key == connection.key:
+            connection.lent = True
             waiter.grant.set_result(connection)
         else:
             connection.pgconn.finish()
             waiter.grant.set_result(None)
 
-    def close_idle(self) -> None:
-        """Close every idle connection: after the pooler went away none of them is worth trying."""
-        for connection in list(self._idle.values()):
+    def close_idle(self, key: Key | None = None) -> int:
+        """Close the idle connections of one key, or all of them; returns how many there were."""
+        idle = [connection for connection in self._idle.values() if key in (None, connection.key)]
+        for connection in idle:
             self._forget_idle(connection)
             self._drop(connection)
+        return len(idle)
 
     async def close(self) -> None:
         """Close idle connections now and lent ones when they come back."""
@@ -140,6 +144,7 @@ class ConnectionSource:
             connection = self._idle[ids[-1]]
             self._forget_idle(connection)
             if not connection.hung_up:
+                connection.lent = True
                 return connection
             self._drop(connection)
         return None
@@ -161,7 +166,7 @@ class ConnectionSource:
             raise BusyError(waiting=len(self._waiters))
         waiter = _Waiter(key, asyncio.get_running_loop().create_future())
         self._waiters.append(waiter)
-        # asyncio.wait does not cancel the future, so a grant that arrives with a cancellation is still there to pass on.
+        # asyncio.wait does not cancel the future: a grant that arrives with a cancellation can still be passed on.
         try:
             await asyncio.wait([waiter.grant], timeout=self._wait_s)
         except asyncio.CancelledError:
@@ -185,7 +190,8 @@ class ConnectionSource:
         except BaseException:
             self._free_slot()
             raise
-        connection.source, connection.key, connection.born = self, key, time.monotonic()
+        connection.source, connection.key = self, key
+        connection.born, connection.lent = time.monotonic(), True
         return connection
 
     def _next_waiter(self) -> _Waiter | None:

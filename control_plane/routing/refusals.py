@@ -8,13 +8,6 @@ from sqlalchemy.exc import DBAPIError
 from control_plane.domain.errors import ConflictError, CopyholdError, InvalidError, Kind, UnavailableError
 
 
-class UnknownTenantError(CopyholdError):
-    """There is no tenant here."""
-
-    kind = Kind.NOT_FOUND
-    code = "tenant_unknown"
-
-
 class SuspendedError(CopyholdError):
     """This tenant is suspended."""
 

@@ -1,7 +1,7 @@
 """The ORM's own guard: every statement of a session carries `tenant_id = :current`, every new row is given it.
 
-Row-level security holds without it; it is here because a policy alone is slow on some plans, and as a second lock. What the
-ORM does not see (text(), Core on a Table, bulk inserts) is held by row-level security.
+Row-level security holds without it; it is here because a policy alone is slow on some plans, and as a second lock.
+What the ORM does not see (text(), Core on a Table, bulk inserts) is held by row-level security.
 """
 
 from __future__ import annotations

@@ -65,7 +65,7 @@ class TenantApp(Protocol):
         """The app; it reaches data through `road` alone."""
 
     async def seed(self, session: AsyncSession, tenant: NewTenant, owner: Owner | None) -> None:
-        """Write a new tenant's first data. Called inside the tenant's context; must be safe to repeat; must not commit."""
+        """Write a new tenant's first data, inside its context. Must be safe to repeat; must not commit."""
 
 
 def load_tenant_app(name: str) -> TenantApp:

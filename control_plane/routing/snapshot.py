@@ -1,7 +1,7 @@
 """The whole roll as the road holds it: in memory as one immutable value, on disk as one signed file.
 
-The file lets an API process start, and serve known tenants, while the control database is away. It holds no secret in the clear:
-keys are hashes, credentials are sealed. Its signature keeps a reader of the disk from adding a tenant of their own.
+The file lets an API process start, and serve known tenants, while the control database is away. It holds no secret in
+the clear: keys are hashes, credentials are sealed. Its signature keeps whoever can write there from adding a tenant.
 """
 
 from __future__ import annotations
@@ -98,9 +98,7 @@ def load(path: Path, keyring: Keyring) -> RollSnapshot:
     routes = [_route(row) for row in document["routes"]]
     by_id = {route.tenant_id: route for route in routes}
     by_slug = {route.slug: route for route in routes}
-    return RollSnapshot(
-        version=document["version"], taken_at=document["taken_at"], by_id=by_id, by_slug=by_slug
-    )
+    return RollSnapshot(version=document["version"], taken_at=document["taken_at"], by_id=by_id, by_slug=by_slug)
 
 
 def _route(row: dict[str, Any]) -> Route:

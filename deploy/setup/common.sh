@@ -20,13 +20,13 @@ version_ge() {
     }'
 }
 
-# step KEY TITLE HINT COMMAND…: run one step with its output in a log; say how long it took, or why it failed.
+# try_step KEY TITLE COMMAND…: run a step with its output in a log, say how long it took, leave its status in step_rc.
 # The command runs in a subshell under set -e, which is why this must never be called inside if, && or ||.
-step() {
-    step_log=$ROOT/.tools/log/$1.log step_title=$2 step_hint=$3
-    shift 3
+try_step() {
+    step_log=$ROOT/.tools/log/$1.log step_title=$2
+    shift 2
     mkdir -p "$ROOT/.tools/log"
-    printf '  %-52s' "$step_title" >&2
+    printf '  %-62s' "$step_title" >&2
     step_began=$(date +%s)
     set +e
     (
@@ -42,7 +42,14 @@ step() {
     say " failed"
     tail -n 20 "$step_log" | sed 's/^/    | /' >&2
     say "    the whole log: $step_log"
-    die "set-up failed at '$step_title'. $step_hint"
+}
+
+# step KEY TITLE HINT COMMAND…: a step that must succeed; HINT says what to do when it does not.
+step() {
+    step_key=$1 step_title=$2 step_hint=$3
+    shift 3
+    try_step "$step_key" "$step_title" "$@"
+    [ $step_rc -eq 0 ] || die "set-up failed at '$step_title'. $step_hint"
 }
 
 # Root's rights: ours, or sudo's. With no terminal sudo must not ask.

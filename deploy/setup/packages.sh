@@ -2,7 +2,7 @@
 # Installs distribution packages, as root, and leaves nothing behind but the packages: no service is started
 # or enabled, no main cluster is made, apt's configuration stays as it was.
 #   packages.sh update
-#   packages.sh install PACKAGE…
+#   packages.sh install [PACKAGE…]
 set -eu
 export DEBIAN_FRONTEND=noninteractive LC_ALL=C
 PATH=$PATH:/usr/sbin:/sbin
@@ -45,8 +45,14 @@ server_runs() {
     return 1
 }
 
+# What a run that was killed left unpacked and not configured.
+repair() {
+    dpkg --configure -a || true
+    apt install -y --no-install-recommends --fix-broken
+}
+
 install_packages() {
-    wanted= services=
+    wanted='' services=''
     for package; do
         if installed "$package"; then
             case $package in
@@ -80,7 +86,12 @@ case $verb in
     # A broken third-party source must not stop us: if ours is broken too, the installation says so.
     update) apt update || echo 'apt-get update reported errors; going on' ;;
     install)
-        guard
+        if [ -e "$cluster_conf" ]; then
+            guard
+            repair
+        else
+            guard
+        fi
         install_packages "$@"
         ;;
 esac

@@ -27,17 +27,28 @@ pgbouncer_ready() {
     ln -sfn "$pgbouncer_found" "$pgbouncer_own"
 }
 
-# Which packages bring PgBouncer here: its own, or what building it takes. Asked after apt-get update.
-pgbouncer_packages() {
-    candidate=$(LC_ALL=C apt-cache policy pgbouncer 2>/dev/null | awk '$1 == "Candidate:" { print $2 }')
-    if version_ge "${candidate#*:}" $PGBOUNCER_MIN || ! pgbouncer_has_source; then
-        echo pgbouncer
-    else
-        echo "$PGBOUNCER_BUILD_PACKAGES"
-    fi
+# An old one is made do with, and looked after once a day.
+pgbouncer_settled() {
+    if pgbouncer_ready; then return 0; fi
+    [ -x "$ROOT/.tools/bin/pgbouncer" ] && [ "$(cat "$ROOT/.tools/stamps/pgbouncer" 2>/dev/null)" = "$(date +%F)" ]
 }
 
-pgbouncer_has_source() { [ -n "$(newer_debian_sources)" ]; }
+# Is the distribution's package too old, and the newer release's source to be had? Asks apt's lists, not the network.
+pgbouncer_wants_building() {
+    have apt-cache || return 1
+    candidate=$(LC_ALL=C apt-cache policy pgbouncer 2>/dev/null | awk '$1 == "Candidate:" { print $2 }')
+    ! version_ge "${candidate#*:}" $PGBOUNCER_MIN && [ -n "$(newer_debian_sources)" ]
+}
+
+pgbouncer_can_be_built() {
+    # shellcheck disable=SC2086 # a list of package names
+    pgbouncer_wants_building && dpkg-query -W $PGBOUNCER_BUILD_PACKAGES >/dev/null 2>&1
+}
+
+# Which packages bring PgBouncer here: its own, or what building it takes. Asked after apt-get update.
+pgbouncer_packages() {
+    if pgbouncer_wants_building; then echo "$PGBOUNCER_BUILD_PACKAGES"; else echo pgbouncer; fi
+}
 
 # This machine's own Debian mirrors (one-line or deb822, apt tells), with the newer release in place of ours.
 newer_debian_sources() {
@@ -61,29 +72,30 @@ newer_apt() {
         -o Dir::State::lists="$work/lists" -o Dir::Cache="$work/cache" "$@"
 }
 
-# fetch_pgbouncer KEYRING: the newer release's signed source, unpacked below $work/source with Debian's patches.
+# fetch_pgbouncer KEYRING [lenient]: the newer release's signed source, unpacked below $work/source with Debian's
+# patches. Lenient: a suite that is missing or not verified is left out (its security fixes, too); apt never reads it.
 fetch_pgbouncer() {
     newer_debian_sources | sed "s|^deb-src |&[signed-by=$1] |" >"$work/newer.list"
     rm -rf "$work/lists" "$work/cache" "$work/source"
     mkdir -p "$work/lists/partial" "$work/cache/archives/partial" "$work/source"
-    newer_apt apt-get update || true # one missing suite is no harm; without any, the next line fails
-    (cd "$work/source" && newer_apt apt-get source --only-source pgbouncer)
+    { newer_apt apt-get update || [ "${2:-}" = lenient ]; } &&
+        (cd "$work/source" && newer_apt apt-get source --only-source pgbouncer)
 }
+
+debian_keyring() { find "$1" -name 'debian-archive-keyring.[gp]*' 2>/dev/null | sort | head -n 1; }
 
 build_pgbouncer() {
     work=$(mktemp -d)
     trap 'rm -rf "$work"' EXIT
     chmod 755 "$work" # apt reads and writes as a user of its own
-    ours=
-    for keyring in /usr/share/keyrings/debian-archive-keyring.gpg /usr/share/keyrings/debian-archive-keyring.pgp; do
-        if [ -e $keyring ]; then ours=$keyring; fi
-    done
-    if ! { [ -n "$ours" ] && fetch_pgbouncer "$ours"; }; then
-        echo 'not verified with the installed keyring: trying the one in the newest debian-archive-keyring package'
-        (cd "$work" && apt-get -q download debian-archive-keyring && dpkg-deb -x debian-archive-keyring_*.deb "$work/keys")
-        fetch_pgbouncer "$(find "$work/keys" -name 'debian-archive-keyring.[gp]*' -type f | head -n 1)"
+    installed=$(debian_keyring /usr/share/keyrings)
+    if ! { [ -n "$installed" ] && fetch_pgbouncer "$installed"; }; then
+        echo '== not all verified with the installed keyring: trying the newest debian-archive-keyring package'
+        (cd "$work" && apt-get -q download debian-archive-keyring && dpkg-deb -x debian-archive-keyring_*.deb keys)
+        newest=$(debian_keyring "$work/keys")
+        fetch_pgbouncer "$newest" || fetch_pgbouncer "$newest" lenient
     fi
-    cd "$work"/source/pgbouncer-*/
+    cd "$work"/source/pgbouncer-*/ || exit
     eval "$(dpkg-buildflags --export=sh)" # Debian's hardening
     ./configure --quiet --without-cares --without-systemd
     make -j"$(getconf _NPROCESSORS_ONLN)" pgbouncer

@@ -1,0 +1,1 @@
+"""The `copyhold` command: parses, calls, prints; starts the processes and wires the parts together."""

@@ -1,0 +1,30 @@
+"""Servers as the platform knows them."""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass
+
+from control_plane.domain.tenant import Model
+
+
+class ServerStatus(enum.StrEnum):
+    """Whether a server takes new tenants."""
+
+    ACTIVE = "active"
+    DRAINING = "draining"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Server:
+    """One PostgreSQL cluster that may hold tenants."""
+
+    name: str
+    provider: str
+    region: str
+    host: str
+    """A host name or the folder of its unix socket."""
+    port: int
+    models: tuple[Model, ...]
+    capacity: int
+    status: ServerStatus

@@ -1,0 +1,308 @@
+"""The road: from a tenant's id to a session inside that tenant's home, and back.
+
+A visit is one transaction. It begins with one message (BEGIN, search_path, tenancy.enter) before any handler runs, so
+that a refusal can be tried again: after a move with the new route, during one by waiting without a connection.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from contextlib import AbstractAsyncContextManager
+from contextvars import ContextVar
+from functools import partial
+from uuid import UUID
+
+import psycopg
+import structlog
+from psycopg.conninfo import make_conninfo
+from sqlalchemy import Connection, NullPool, event
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession, create_async_engine
+
+from control_plane.domain.errors import CopyholdError, UnknownTenantError
+from control_plane.domain.route import Home, Route
+from control_plane.domain.tenant import Model, Status
+from control_plane.keyring import Keyring
+from control_plane.registry.engine import ControlDatabaseError
+from control_plane.routing import tokens
+from control_plane.routing.connections import ConnectionSource, Key, LentConnection
+from control_plane.routing.credentials import session_signer, ticket_signer
+from control_plane.routing.feed import Roll
+from control_plane.routing.guard import check_home
+from control_plane.routing.refusals import (
+    ClosedError,
+    ContextExpiredError,
+    FrozenError,
+    HomeDownError,
+    IncompatibleError,
+    MovedError,
+    NotReadyError,
+    SuspendedError,
+    UnsafeHomeError,
+    translated,
+)
+from control_plane.routing.scope import TenantSession
+from control_plane.routing.throttle import Throttle
+from control_plane.routing.tokens import Mode
+from control_plane.settings import Settings
+
+TRIES = 3
+THAW_POLL_S = 0.1
+_BEGIN = "copyhold_begin"
+_bound_for: ContextVar[Home] = ContextVar("bound_for")
+log = structlog.get_logger()
+
+
+def begin_message(token: str, schema: str) -> str:
+    """What opens every visit, as one simple query. Both values are of forms that cannot end their literals."""
+    if not tokens.TOKEN.fullmatch(token) or not schema.replace("_", "").isalnum():
+        raise ValueError("a context that cannot be written into a query")
+    return f"BEGIN; SELECT pg_catalog.set_config('search_path', '{schema}, pg_temp', true), tenancy.enter('{token}')"
+
+
+class Road:
+    """Leads requests of one process to tenants' homes. Belongs to one event loop; `close` it at the end."""
+
+    def __init__(
+        self, settings: Settings, keyring: Keyring, roll: Roll, *, revisions: Iterable[str] | None = None
+    ) -> None:
+        self.settings, self.keyring, self.roll = settings, keyring, roll
+        self.sessions, self.tickets = session_signer(keyring), ticket_signer(keyring)
+        self.throttle = Throttle.at(settings.redis_url)
+        self._revisions = frozenset(revisions) if revisions is not None else None
+        limits = settings.limits
+        self.source = ConnectionSource(
+            self._open,
+            limit=limits.client_connections,
+            waiters=limits.connection_waiters,
+            wait_s=limits.connection_wait_s,
+            age_s=limits.connection_age_s,
+        )
+        self._engine = create_async_engine(
+            "postgresql+psycopg://", poolclass=NullPool, async_creator=self._lend, use_native_hstore=False
+        )
+        event.listen(self._engine.sync_engine, "begin", _send_begin)
+        self._checked: set[tuple[UUID, str, str | None]] = set()
+        self._changed = asyncio.Event()
+        self._waiting_for_thaw = 0
+        loop = asyncio.get_running_loop()
+        roll.subscribe(partial(_call_on, loop, self._announce_change))
+
+    def enter(self, tenant_id: UUID) -> AbstractAsyncContextManager[AsyncSession]:
+        """A session in the tenant's home, one transaction: committed at the end of the block, rolled back by an error.
+
+        Raises the refusals of routing.refusals; a driver's errors inside the block leave it as ours.
+        """
+        return self._visit(tenant_id, lambda: self._admitted(tenant_id))
+
+    def enter_unopened(self, route: Route) -> AbstractAsyncContextManager[AsyncSession]:
+        """As `enter`, for a home that is not open yet: provisioning seeds and tries it through the same road."""
+        return self._visit(route.tenant_id, lambda: self._begin(route, Mode.SETUP))
+
+    @contextlib.asynccontextmanager
+    async def _visit(
+        self, tenant_id: UUID, admitted: Callable[[], Awaitable[AsyncConnection]]
+    ) -> AsyncIterator[AsyncSession]:
+        connection = await admitted()
+        session = AsyncSession(
+            connection,
+            sync_session_class=TenantSession,
+            tenant_id=tenant_id,
+            expire_on_commit=False,
+            join_transaction_mode="control_fully",
+        )
+        try:
+            yield session
+            await session.commit()
+        except DBAPIError as error:
+            ours = translated(error)
+            if ours is None:
+                raise
+            raise ours from error
+        finally:
+            # Shielded: a request that was cancelled still has to roll back and give its connection back.
+            await asyncio.shield(_leave(session, connection))
+
+    def route_of(self, tenant_id: UUID) -> Route:
+        """The tenant's route as last seen, whatever its state; UnknownTenantError when there is none."""
+        route = self.roll.snapshot.by_id.get(tenant_id)
+        if route is None:
+            raise UnknownTenantError
+        return route
+
+    async def check_shared_homes(self) -> None:
+        """UnsafeHomeError for a pool or bridge that does not keep tenants apart; one that is down is checked later."""
+        shared = {
+            route.home.database_id: (route.home, route)
+            for route in self.roll.snapshot.by_id.values()
+            if route.home is not None and route.model is not Model.SILO
+        }
+        for home, route in shared.values():
+            with contextlib.suppress(HomeDownError):
+                await self._check(home, route)
+
+    async def close(self) -> None:
+        """Close idle connections and the rest as they come back."""
+        await self.source.close()
+        await self._engine.dispose()
+        await self.throttle.close()
+
+    async def _admitted(self, tenant_id: UUID) -> AsyncConnection:
+        thaw_by = time.monotonic() + self.settings.limits.freeze_wait_s
+        tries = 0
+        while True:
+            route = self._servable(tenant_id)
+            try:
+                return await self._begin(route)
+            except FrozenError:
+                if time.monotonic() > thaw_by:
+                    raise
+                await self._wait_for_change()
+            except (MovedError, ContextExpiredError, HomeDownError) as refusal:
+                tries += 1
+                if tries == TRIES or not await self._worth_another_try(refusal, route):
+                    raise
+
+    def _servable(self, tenant_id: UUID) -> Route:
+        route = self.route_of(tenant_id)
+        refuse_unless_served(route)
+        if self._revisions is not None and route.revision not in self._revisions:
+            raise IncompatibleError(revision=route.revision)
+        return route
+
+    async def _worth_another_try(self, refusal: CopyholdError, route: Route) -> bool:
+        if isinstance(refusal, MovedError):
+            await self._reload()
+            return self.route_of(route.tenant_id).epoch != route.epoch
+        # A kept connection may have died with the pooler; a fresh one tells whether the home is down.
+        return isinstance(refusal, ContextExpiredError) or self.source.close_idle(_key_of(_home_of(route))) > 0
+
+    async def _begin(self, route: Route, mode: Mode = Mode.SERVE) -> AsyncConnection:
+        home = _home_of(route)
+        await self._check(home, route)
+        connection = await self._connect(home)
+        try:
+            # Minted after a connection was had: the wait for one does not use up the token's life.
+            life_s = self.settings.limits.token_life_s
+            token = tokens.minted(self.keyring, home, route.tenant_id, route.epoch, mode, life_s)
+            await connection.execution_options(**{_BEGIN: begin_message(token, home.schema)})
+            await connection.begin()
+        except BaseException as error:
+            await asyncio.shield(connection.close())
+            ours = translated(error)
+            if ours is None:
+                raise
+            raise ours from error
+        return connection
+
+    async def _check(self, home: Home, route: Route) -> None:
+        mark = (home.database_id, home.schema, route.revision)
+        if mark in self._checked:
+            return
+        connection = await self._connect(home)
+        try:
+            await connection.execution_options(**{_BEGIN: "BEGIN"})
+            await check_home(connection, home.schema)
+        except UnsafeHomeError as error:
+            log.error("home_unsafe", tenant_id=str(route.tenant_id), findings=error.facts["findings"])
+            raise
+        except (DBAPIError, psycopg.Error) as error:
+            raise (translated(error) or HomeDownError()) from error
+        finally:
+            await asyncio.shield(connection.close())
+        self._checked.add(mark)
+
+    async def _connect(self, home: Home) -> AsyncConnection:
+        mark = _bound_for.set(home)
+        try:
+            return await self._engine.connect()
+        except (DBAPIError, psycopg.Error) as error:
+            raise (translated(error) or HomeDownError()) from error
+        finally:
+            _bound_for.reset(mark)
+
+    async def _lend(self) -> LentConnection:
+        home = _bound_for.get()
+        return await self.source.borrow(_key_of(home))
+
+    async def _open(self, key: Key) -> LentConnection:
+        home = _bound_for.get()
+        sealed = home.sealed_password
+        password = self.keyring.unseal(sealed, belongs_to=str(home.database_id)) if sealed else None
+        conninfo = make_conninfo(
+            host=self.settings.pooler_host,
+            port=self.settings.pooler_port,
+            dbname=key.alias,
+            user=key.login,
+            password=password,
+            application_name="copyhold",
+            connect_timeout=max(2, int(self.settings.limits.connect_timeout_s)),
+        )
+        return await LentConnection.connect(conninfo, autocommit=True, prepare_threshold=None)
+
+    async def _reload(self) -> None:
+        # The control database may be away: then the route on hand is all there is.
+        with contextlib.suppress(ControlDatabaseError):
+            await asyncio.to_thread(self.roll.refresh)
+
+    async def _wait_for_change(self) -> None:
+        if self._waiting_for_thaw >= self.settings.limits.freeze_waiters:
+            raise FrozenError
+        self._waiting_for_thaw += 1
+        try:
+            # A move that is called off changes no route, so the wait is short and the fence is asked again.
+            await asyncio.wait_for(self._changed.wait(), THAW_POLL_S)
+        except TimeoutError:
+            await self._reload()
+        finally:
+            self._waiting_for_thaw -= 1
+
+    def _announce_change(self) -> None:
+        self._changed.set()
+        self._changed = asyncio.Event()
+
+
+def refuse_unless_served(route: Route) -> None:
+    """The refusal that a tenant's status asks for, if any."""
+    match route.status:
+        case Status.ACTIVE | Status.MOVING:
+            return
+        case Status.SUSPENDED:
+            raise SuspendedError
+        case Status.CLOSING | Status.CLOSED:
+            raise ClosedError
+        case Status.PROVISIONING | Status.FAILED:
+            raise NotReadyError
+
+
+def _home_of(route: Route) -> Home:
+    if route.home is None:
+        raise NotReadyError
+    return route.home
+
+
+def _send_begin(connection: Connection) -> None:
+    message = connection.get_execution_options()[_BEGIN]
+    cursor = connection.connection.cursor()
+    try:
+        cursor.execute(message)
+    finally:
+        cursor.close()
+
+
+def _key_of(home: Home) -> Key:
+    return Key(home.alias, home.login)
+
+
+async def _leave(session: AsyncSession, connection: AsyncConnection) -> None:
+    await session.close()
+    await connection.close()
+
+
+def _call_on(loop: asyncio.AbstractEventLoop, announce: Callable[[], None]) -> None:
+    # The feed's thread may outlive the loop by a moment at the end of the process.
+    with contextlib.suppress(RuntimeError):
+        loop.call_soon_threadsafe(announce)

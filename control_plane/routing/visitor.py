@@ -1,0 +1,118 @@
+"""Who is at the door: host, API key and cookie become a visitor of one tenant, before any home is touched.
+
+FastAPI dependencies for tenant apps. An app asks for `TheVisitor` and `TheSession` and knows nothing else of the
+platform.
+"""
+
+from __future__ import annotations
+
+import hmac
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from typing import Annotated
+
+from fastapi import Depends, Request
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from control_plane.domain.errors import ForbiddenError, UnknownTenantError
+from control_plane.domain.route import ApiKey, Route
+from control_plane.routing.credentials import (
+    COOKIE,
+    KeyRefusedError,
+    SessionRefusedError,
+    SignedClaim,
+    parse_key,
+)
+from control_plane.routing.road import Road, refuse_unless_served
+
+LOOPBACK = frozenset({"127.0.0.1", "[::1]"})
+SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
+
+
+class CrossOriginError(ForbiddenError):
+    """This request came from another site's page."""
+
+    code = "cross_origin"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Visitor:
+    """Whose door was knocked at, and with what in hand. `key` and `session` are genuine when they are there."""
+
+    route: Route
+    key: ApiKey | None = None
+    session: SignedClaim | None = None
+
+
+def host_of(request: Request) -> str:
+    """The host the request was sent to: small letters, no port, no final dot."""
+    host = request.headers.get("host", "").strip().lower()
+    return host.rpartition(":")[0].rstrip(".") if ":" in host else host.rstrip(".")
+
+
+def slug_in(host: str, base_domain: str) -> str | None:
+    """The slug that a host names, or None for the control plane's own host. UnknownTenantError for foreign hosts."""
+    if host == base_domain or not host:
+        return None
+    slug, _, rest = host.partition(".")
+    if rest == base_domain:
+        return slug
+    if host in LOOPBACK:
+        return None
+    raise UnknownTenantError
+
+
+async def visitor(request: Request) -> Visitor:
+    """The visitor of this request; 401, 403 or 404 refusals as errors. Touches memory alone."""
+    road: Road = request.app.state.road
+    slug = slug_in(host_of(request), road.settings.base_domain)
+    scheme, _, shown = request.headers.get("authorization", "").partition(" ")
+    if shown and scheme.lower() == "bearer":
+        return _with_key(road, slug, shown.strip())
+    route = road.roll.snapshot.by_slug.get(slug) if slug else None
+    if route is None:
+        raise UnknownTenantError
+    refuse_unless_served(route)
+    cookie = request.cookies.get(COOKIE)
+    if cookie is None:
+        return Visitor(route=route)
+    _refuse_other_sites(request)
+    claim = road.sessions.read(cookie)
+    if claim.tenant_id != route.tenant_id:
+        raise SessionRefusedError
+    return Visitor(route=route, session=claim)
+
+
+async def tenant_session(request: Request, who: Annotated[Visitor, Depends(visitor)]) -> AsyncIterator[AsyncSession]:
+    """The request's one transaction in the visitor's home; committed before the response is sent."""
+    road: Road = request.app.state.road
+    async with road.enter(who.route.tenant_id) as session:
+        yield session
+
+
+TheVisitor = Annotated[Visitor, Depends(visitor)]
+TheSession = Annotated[AsyncSession, Depends(tenant_session, scope="function")]
+
+
+def _with_key(road: Road, slug: str | None, shown: str) -> Visitor:
+    tenant_id, digest = parse_key(shown)
+    route = road.roll.snapshot.by_id.get(tenant_id)
+    # A key of another tenant, an unknown one and a revoked one are answered alike.
+    if route is None or (slug is not None and route.slug != slug):
+        raise KeyRefusedError
+    for key in route.keys:
+        if hmac.compare_digest(key.secret_sha256, digest):
+            refuse_unless_served(route)
+            return Visitor(route=route, key=key)
+    raise KeyRefusedError
+
+
+def _refuse_other_sites(request: Request) -> None:
+    """A cookie travels with requests that other tenants' pages start (their hosts may be same-site with this one)."""
+    if request.method in SAFE_METHODS:
+        return
+    origin = request.headers.get("origin")
+    if origin is not None and origin.partition("://")[2].lower() != request.headers.get("host", "").lower():
+        raise CrossOriginError
+    if origin is None and request.headers.get("sec-fetch-site", "none") not in {"same-origin", "none"}:
+        raise CrossOriginError

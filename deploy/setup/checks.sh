@@ -1,0 +1,51 @@
+# Lint and tests, each part timed. Sourced by ./run, which has set up and put .venv/bin first on PATH.
+
+# check NAME COMMAND…: run it, say how long it took, remember a failure and go on.
+check() {
+    check_name=$1
+    shift
+    say "== $check_name"
+    check_began=$(date +%s)
+    if ! "$@"; then failed_checks="$failed_checks $check_name,"; fi
+    timings="$timings
+  $check_name: $(($(date +%s) - check_began)) s"
+}
+
+check_web() { (cd web && { [ -n "$(find node_modules -maxdepth 0 -newer package-lock.json)" ] || npm ci; } && npm run check); }
+check_shell() { shellcheck --shell=sh --external-sources run .ci/run deploy/setup/*.sh; }
+
+lint_all() {
+    check ruff ruff check .
+    check format ruff format --check .
+    check mypy mypy
+    check imports lint-imports
+    if [ -e web/package.json ]; then check web check_web; fi
+    if have shellcheck; then check shellcheck check_shell; fi
+}
+
+run_lint() {
+    failed_checks='' timings=''
+    lint_all
+    say "took:$timings"
+    [ -z "$failed_checks" ] || die "failed:${failed_checks%,}"
+}
+
+# run_tests SETUP_SECONDS [quick] ARGS…
+run_tests() {
+    failed_checks='' timings="
+  set-up: $1 s"
+    shift
+    case ${1:-} in
+        '') lint_all ;;
+        quick)
+            shift
+            set -- -m 'not slow' "$@"
+            lint_all
+            ;;
+    esac
+    # Wrong types or style are told at once; the tests cost minutes.
+    [ -z "$failed_checks" ] || die "failed:${failed_checks%,} (took:$timings)"
+    check tests python -m pytest "$@"
+    say "took:$timings"
+    [ -z "$failed_checks" ] || exit 1
+}

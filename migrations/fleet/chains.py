@@ -1,0 +1,135 @@
+"""Chains, and their revisions as SQL.
+
+A chain's SQL from one revision to another is compiled once and replayed over psycopg wherever it is needed: Alembic's `op` and
+`context` are process-wide, so running Alembic itself in threads reports success for targets that it never touched.
+"""
+
+from __future__ import annotations
+
+import functools
+import threading
+from dataclasses import dataclass
+
+from alembic import command
+from alembic.config import Config
+from alembic.script import ScriptDirectory
+from alembic.util import CommandError
+
+from control_plane.domain.errors import InvalidError
+
+_alembic = threading.Lock()
+
+
+class UnknownRevisionError(InvalidError):
+    """There is no such revision."""
+
+    code = "revision_unknown"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Phase:
+    """Statements sent as one query: all in one transaction, or (`transactional` False) a single one outside of any."""
+
+    transactional: bool
+    sql: str
+
+
+class _Statements:
+    """Alembic's output in offline mode: one write a statement, so that no text has to be split."""
+
+    def __init__(self) -> None:
+        self.phases: list[Phase] = []
+        self._open: list[str] | None = None
+
+    def write(self, text: str) -> None:
+        statement = text.strip()
+        if statement == "BEGIN;":
+            self._open = []
+        elif statement == "COMMIT;":
+            self._close()
+        elif not statement.startswith("--"):
+            if self._open is None:
+                self.phases.append(Phase(transactional=False, sql=statement))
+            else:
+                self._open.append(statement)
+
+    def flush(self) -> None:
+        """Nothing is held back."""
+
+    def _close(self) -> None:
+        if self._open:
+            self.phases.append(Phase(transactional=True, sql="\n".join(self._open)))
+        self._open = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Chain:
+    """One Alembic chain; `location` is `package:folder`, `version_schema` where its version stands if not beside the tables."""
+
+    name: str
+    location: str
+    version_schema: str | None = None
+
+    @property
+    def head(self) -> str:
+        """The newest revision."""
+        return _revisions(self.location)[-1]
+
+    @property
+    def revisions(self) -> tuple[str, ...]:
+        """Every revision, oldest first."""
+        return _revisions(self.location)
+
+    def checked(self, revision: str) -> str:
+        """`revision` if it is one of the chain's ("head" is the newest), else UnknownRevisionError."""
+        if revision == "head":
+            return self.head
+        if revision not in self.revisions:
+            known = ", ".join(self.revisions)
+            raise UnknownRevisionError(f"there is no revision {revision!r}; there are {known}", revision=revision)
+        return revision
+
+    def upgrades(self, current: str | None, wanted: str) -> bool:
+        """Whether `wanted` comes after `current`; a revision that this chain does not know is ahead of it."""
+        if current is None:
+            return True
+        return current in self.revisions and self.revisions.index(current) < self.revisions.index(wanted)
+
+    def compiled(self, current: str | None, wanted: str) -> tuple[Phase, ...]:
+        """What leads from one revision to a later one, the version row included."""
+        return _compiled(self.location, current, wanted)
+
+
+CONTROL = Chain(name="control", location="migrations:control")
+HOME = Chain(name="home", location="migrations:home", version_schema="tenancy")
+
+
+def tenant_chain(location: str) -> Chain:
+    """The chain of a tenant app."""
+    return Chain(name="tenant", location=location)
+
+
+@functools.cache
+def _revisions(location: str) -> tuple[str, ...]:
+    script = ScriptDirectory.from_config(_config(location))
+    return tuple(reversed([revision.revision for revision in script.walk_revisions()]))
+
+
+@functools.cache
+def _compiled(location: str, current: str | None, wanted: str) -> tuple[Phase, ...]:
+    statements = _Statements()
+    config = _config(location)
+    config.attributes["buffer"] = statements
+    with _alembic:
+        try:
+            command.upgrade(config, f"{current}:{wanted}" if current else wanted, sql=True)
+        except CommandError as error:
+            raise UnknownRevisionError(str(error)) from error
+    return tuple(statements.phases)
+
+
+def _config(location: str) -> Config:
+    config = Config()
+    config.set_main_option("script_location", location)
+    config.set_main_option("path_separator", "os")
+    return config

@@ -1,0 +1,1 @@
+"""How a server comes to be: one module a provider, all behind the protocol in `base`."""
