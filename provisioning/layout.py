@@ -62,7 +62,7 @@ class Layout:
     data: Path
     host: str = DEFAULT_HOST
     port: int = DEFAULT_PORT
-    cluster_ports: Mapping[str, int] = field(default=CLUSTER_PORTS)
+    cluster_ports: Mapping[str, int] = field(default_factory=lambda: CLUSTER_PORTS)
 
     @classmethod
     def create(cls, data: Path) -> Layout:
@@ -91,12 +91,14 @@ class Layout:
                 _refuse_a_foreign_folder(layout.sockets)
         return layout
 
-    def configure(self, *, host: str | None, port: int | None) -> Layout:
-        """Change where HTTP listens, where asked for, and remember it. Only while nothing runs."""
-        changed = replace(self, host=host or self.host, port=port or self.port)
-        if changed != self:
-            changed._write()
-        return changed
+    def listening(self, *, host: str | None, port: int | None) -> Layout:
+        """The same platform with HTTP elsewhere, where asked for; `save` makes that last."""
+        return replace(self, host=host or self.host, port=port or self.port)
+
+    def save(self) -> None:
+        """Write platform.json. Only while holding the platform's lock."""
+        with _explained(self.data):
+            self._write()
 
     @property
     def sockets(self) -> Path:
@@ -255,7 +257,7 @@ def _read(file: Path) -> Mapping[str, object]:
 
 
 def _refuse_a_used_folder(data: Path) -> None:
-    """A first `up` takes an empty folder only; a file system's own folder and our cut-short first write count as none."""
+    """A first `up` takes an empty folder; a file system's own folder and our cut-short first write do not count."""
     for entry in data.iterdir():
         if entry.name != "lost+found" and not entry.name.startswith(".platform.json."):
             raise ForeignFolderError(f"{data} is not empty and holds no platform; give --data a folder of its own")

@@ -85,4 +85,4 @@ class Keeper:
 
 def rest_s(quick_deaths: int) -> float:
     """How long to wait before the next start: not at all at first, then doubling."""
-    return 0.0 if quick_deaths <= 1 else min(LONGEST_REST_S, 0.2 * 2.0**quick_deaths)
+    return 0.0 if quick_deaths <= 1 else min(LONGEST_REST_S, 0.1 * 2.0**quick_deaths)

@@ -68,7 +68,8 @@ def _owner(entry: os.DirEntry[str]) -> int | None:
 
 def _belongs(pid: int, part: Part) -> bool:
     """The program's own path is left out: an upgrade may have changed it."""
-    return _arguments(pid)[1:] == list(part.command[1:]) or runs_postgres_in(pid, part.folder)
+    arguments = list(part.command[1:])
+    return (bool(arguments) and _arguments(pid)[1:] == arguments) or runs_postgres_in(pid, part.folder)
 
 
 def _arguments(pid: int) -> list[str]:

@@ -49,7 +49,7 @@ class Part:
 
 
 class Life:
-    """One run of a part, from its start to its end. It has a process group of its own: a terminal's ctrl-C passes it by."""
+    """One run of a part, in a process group of its own: a terminal's ctrl-C passes it by."""
 
     def __init__(self, part: Part) -> None:
         self.part = part

@@ -40,7 +40,7 @@ def choose_server(
     named: str | None = None,
     region: str | None = None,
 ) -> Choice:
-    """The fitting server with the most room. UnknownServerError for an unknown name, else NoServerError with reasons."""
+    """The fitting server with the most room; UnknownServerError for an unknown name, NoServerError with reasons."""
     servers = list(servers)
     if named is not None and named not in {server.name for server in servers}:
         raise UnknownServerError(f"there is no server {named!r}", server=named)

@@ -27,4 +27,7 @@ class Server:
     port: int
     models: tuple[Model, ...]
     capacity: int
+    """How many tenants it takes."""
+    connections: int
+    """How many connections the pooler may hold there: max_connections less what others need."""
     status: ServerStatus

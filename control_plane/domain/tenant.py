@@ -41,8 +41,8 @@ class Status(enum.StrEnum):
 
 
 _RESERVED = """
-admin api app assets auth billing blog cdn console control copyhold dashboard docs ftp help host imap localhost login mail
-metrics ns1 ns2 pool pop root signup smtp staff static status support test webhooks webmail www
+admin api app assets auth billing blog cdn console control copyhold dashboard docs ftp help host imap localhost login
+mail metrics ns1 ns2 pool pop root signup smtp staff static status support test webhooks webmail www
 """
 RESERVED_SLUGS = frozenset(_RESERVED.split())
 SLUG_LENGTH_MAX = 40

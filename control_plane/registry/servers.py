@@ -37,6 +37,7 @@ def register(session: Session, server: Server) -> None:
         "port": server.port,
         "models": [str(model) for model in server.models],
         "capacity": server.capacity,
+        "connections": server.connections,
     }
     statement = insert(ServerRow).values(name=server.name, status=str(server.status), **values)
     session.execute(statement.on_conflict_do_update(index_elements=["name"], set_=values))
@@ -78,7 +79,7 @@ def tenants_on(session: Session) -> dict[str, int]:
         .where(HomeRow.state != "left")
         .group_by(DatabaseRow.server)
     )
-    return {server: count for server, count in session.execute(query)}
+    return dict(session.execute(query).tuples().all())
 
 
 def all_databases(session: Session) -> list[DatabaseRow]:
@@ -120,5 +121,6 @@ def _server(row: ServerRow) -> Server:
         port=row.port,
         models=tuple(Model(model) for model in row.models),
         capacity=row.capacity,
+        connections=row.connections,
         status=ServerStatus(row.status),
     )

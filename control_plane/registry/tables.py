@@ -46,6 +46,8 @@ class ServerRow(Base):
     """Which models it takes."""
     capacity: Mapped[int] = mapped_column(Integer)
     """How many tenants it takes."""
+    connections: Mapped[int] = mapped_column(Integer)
+    """How many server connections poolers may hold there."""
     status: Mapped[str]
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
 

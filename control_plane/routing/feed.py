@@ -58,7 +58,7 @@ class Roll:
         self._subscribers.append(on_change)
 
     def start(self) -> None:
-        """Read the roll from the control database, or else from disk, and keep following it; SetupError without both."""
+        """Read the roll from the control database, else from disk, and follow it; SetupError without both."""
         try:
             self.refresh()
         except ControlDatabaseError as error:

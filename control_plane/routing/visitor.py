@@ -69,10 +69,7 @@ async def visitor(request: Request) -> Visitor:
     scheme, _, shown = request.headers.get("authorization", "").partition(" ")
     if shown and scheme.lower() == "bearer":
         return _with_key(road, slug, shown.strip())
-    route = road.roll.snapshot.by_slug.get(slug) if slug else None
-    if route is None:
-        raise UnknownTenantError
-    refuse_unless_served(route)
+    route = _at_host(road, slug)
     cookie = request.cookies.get(COOKIE)
     if cookie is None:
         return Visitor(route=route)
@@ -83,6 +80,12 @@ async def visitor(request: Request) -> Visitor:
     return Visitor(route=route, session=claim)
 
 
+async def host_tenant(request: Request) -> Route:
+    """The tenant whose host was asked, whatever the visitor shows: an old cookie must not keep anybody from signing in."""
+    road: Road = request.app.state.road
+    return _at_host(road, slug_in(host_of(request), road.settings.base_domain))
+
+
 async def tenant_session(request: Request, who: Annotated[Visitor, Depends(visitor)]) -> AsyncIterator[AsyncSession]:
     """The request's one transaction in the visitor's home; committed before the response is sent."""
     road: Road = request.app.state.road
@@ -90,8 +93,17 @@ async def tenant_session(request: Request, who: Annotated[Visitor, Depends(visit
         yield session
 
 
+TheHost = Annotated[Route, Depends(host_tenant)]
 TheVisitor = Annotated[Visitor, Depends(visitor)]
 TheSession = Annotated[AsyncSession, Depends(tenant_session, scope="function")]
+
+
+def _at_host(road: Road, slug: str | None) -> Route:
+    route = road.roll.snapshot.by_slug.get(slug) if slug else None
+    if route is None:
+        raise UnknownTenantError
+    refuse_unless_served(route)
+    return route
 
 
 def _with_key(road: Road, slug: str | None, shown: str) -> Visitor:

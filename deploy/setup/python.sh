@@ -68,8 +68,10 @@ set_up_uv() {
 venv_sum() { file_sum requirements.lock pyproject.toml; }
 venv_ready() { [ "$(cat .venv/.copyhold-lock 2>/dev/null)" = "$(venv_sum)" ] && venv_base_ready; }
 
-# A .venv made elsewhere, or of an interpreter that is gone, or by somebody else's hand, is made anew.
-venv_base_ready() { [ -x .venv/bin/python ] && [ "$(cat .venv/.copyhold-root 2>/dev/null)" = "$ROOT" ]; }
+# A .venv made elsewhere, by another hand, or of an interpreter that is gone or shut to the service user, is made anew.
+venv_base_ready() {
+    [ "$(cat .venv/.copyhold-root 2>/dev/null)" = "$ROOT" ] && as_service test -x "$ROOT/.venv/bin/python"
+}
 
 install_venv() {
     if ! venv_base_ready; then

@@ -1,7 +1,7 @@
 """Chains, and their revisions as SQL.
 
-A chain's SQL from one revision to another is compiled once and replayed over psycopg wherever it is needed: Alembic's `op` and
-`context` are process-wide, so running Alembic itself in threads reports success for targets that it never touched.
+A chain's SQL from one revision to another is compiled once and replayed over psycopg wherever it is needed: Alembic's
+`op` and `context` are process-wide, so Alembic itself in threads reports success for targets that it never touched.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ class _Statements:
 
 @dataclass(frozen=True, kw_only=True)
 class Chain:
-    """One Alembic chain; `location` is `package:folder`, `version_schema` where its version stands if not beside the tables."""
+    """One Alembic chain: `location` is `package:folder`, `version_schema` where its version stands if not by the tables."""
 
     name: str
     location: str

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, LiteralString, cast
+from typing import Any, LiteralString
 
 import psycopg
 from psycopg import sql
@@ -62,10 +62,9 @@ def version(connection: psycopg.Connection[Any], chain: Chain) -> str | None:
 
 
 def _settle(connection: psycopg.Connection[Any], schema: str, owner: str) -> None:
+    settings = sql.SQL("SET ROLE {}; SET search_path = {}; SET lock_timeout = {}; SET statement_timeout = {}")
     connection.execute(
-        sql.SQL(
-            "SET ROLE copyhold_owner; SET search_path = {}; SET lock_timeout = {}; SET statement_timeout = {}"
-        ).format(sql.Identifier(schema), sql.Literal(LOCK_TIMEOUT_MS), sql.Literal(STATEMENT_TIMEOUT_MS))
+        settings.format(sql.Identifier(owner), sql.Identifier(schema), LOCK_TIMEOUT_MS, STATEMENT_TIMEOUT_MS)
     )
 
 
@@ -86,7 +85,7 @@ def _target_lock(connection: psycopg.Connection[Any], name: str) -> Iterator[Non
 
 def _replay(connection: psycopg.Connection[Any], chain: Chain, current: str | None, wanted: str) -> None:
     for phase in chain.compiled(current, wanted):
-        statement = cast("LiteralString", phase.sql)
+        statement = phase.sql.encode()
         for attempt in range(1, LOCK_TRIES + 1):
             try:
                 if phase.transactional:

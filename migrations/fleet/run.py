@@ -86,7 +86,7 @@ class FleetMigration:
     def run(self, to: str, actor: str, on_outcome: Callable[[Outcome, int], None]) -> Report:
         """Bring the fleet to `to`. New homes are built at it from the first moment on.
 
-        `on_outcome` is told each outcome and how many steps there are in all. A target that fails does not stop the others.
+        `on_outcome` is told each outcome and how many steps there are. A target that fails does not stop the others.
         """
         wanted = self._chain.checked(to)
         started = time.monotonic()

@@ -1,11 +1,12 @@
 """The tenancy schema: keys, fences, the signed context and the protection of tenant tables.
 
-A request shows a token: tenant | epoch | mode | expiry | mac. The mac is HMAC-SHA256 over the first four and the name of the
-database, under a key that the app cannot read. `enter` checks it, asks the fence, and seals the tenant into a setting of this
-transaction alone: the seal is bound to the server process and the transaction's start, so that it is worth nothing elsewhere.
+A request shows a token: tenant | epoch | mode | expiry | mac. The mac is HMAC-SHA256 over the first four and the name of
+the database, under a key that the app cannot read. `enter` checks it, asks the fence, and seals the tenant into a setting
+of this transaction alone: the seal is bound to the server process and the transaction's start, so that it is worth
+nothing elsewhere.
 
-SQLSTATEs (class CH): 001 bad token, 002 expired, 003 epoch differs, 004 frozen, 005 suspended, 006 closed, 007 no fence here,
-008 no context, 009 not open yet.
+SQLSTATEs (class CH): 001 bad token, 002 expired, 003 epoch differs, 004 frozen, 005 suspended, 006 closed, 007 no fence
+here, 008 no context, 009 not open yet.
 """
 
 from alembic import op
@@ -36,8 +37,8 @@ CREATE TABLE tenancy.logins (name name PRIMARY KEY)
 """,
 )
 
-# The advisory lock lets a freeze wait for every transaction that is inside, and keeps later ones out. Above READ COMMITTED a
-# snapshot may be older than the freeze: there the row itself is locked, so that such a transaction fails instead of slipping by.
+# The advisory lock lets a freeze wait for every transaction that is inside, and keeps later ones out. Above READ COMMITTED
+# a snapshot may be older than the freeze: there the row itself is locked, so that the transaction fails and does not slip.
 ENTER = """
 CREATE FUNCTION tenancy.enter(token text) RETURNS void
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
@@ -53,7 +54,9 @@ BEGIN
     SELECT * INTO pads FROM tenancy.keys;
     expected := sha256(pads.outer_pad || sha256(pads.inner_pad || convert_to(
         left(token, -length(parts[5])) || current_database(), 'UTF8')));
-    IF pads.only IS NULL OR sha256(convert_to(encode(expected, 'hex'), 'UTF8')) <> sha256(convert_to(parts[5], 'UTF8')) THEN
+    IF pads.only IS NULL
+        OR sha256(convert_to(encode(expected, 'hex'), 'UTF8')) <> sha256(convert_to(parts[5], 'UTF8'))
+    THEN
         RAISE EXCEPTION 'context token not signed for this database' USING ERRCODE = 'CH001';
     END IF;
     IF parts[4]::bigint < extract(epoch FROM clock_timestamp()) THEN
@@ -78,8 +81,9 @@ BEGIN
     ELSIF fence.state = 'ready' AND parts[3] <> 'setup' THEN
         RAISE EXCEPTION 'tenant not open yet' USING ERRCODE = 'CH009';
     END IF;
-    PERFORM set_config('tenancy.context', parts[1] || encode(sha256(pads.outer_pad || sha256(pads.inner_pad || convert_to(
-        'seal|' || parts[1] || '|' || pg_backend_pid() || '|' || extract(epoch FROM now()), 'UTF8'))), 'hex'), true);
+    PERFORM set_config('tenancy.context', parts[1] || encode(sha256(pads.outer_pad || sha256(pads.inner_pad ||
+        convert_to('seal|' || parts[1] || '|' || pg_backend_pid() || '|' || extract(epoch FROM now()), 'UTF8')
+    )), 'hex'), true);
 END
 $$
 """
@@ -93,10 +97,9 @@ DECLARE
 BEGIN
     IF length(context) = 100 THEN
         SELECT * INTO pads FROM tenancy.keys;
-        IF encode(sha256(pads.outer_pad || sha256(pads.inner_pad || convert_to(
-            'seal|' || left(context, 36) || '|' || pg_backend_pid() || '|' || extract(epoch FROM now()), 'UTF8'))), 'hex')
-            = right(context, 64)
-        THEN
+        IF right(context, 64) = encode(sha256(pads.outer_pad || sha256(pads.inner_pad ||
+            convert_to('seal|' || left(context, 36) || '|' || pg_backend_pid() || '|' || extract(epoch FROM now()), 'UTF8')
+        )), 'hex') THEN
             RETURN left(context, 36)::uuid;
         END IF;
     END IF;

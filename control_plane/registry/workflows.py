@@ -1,0 +1,45 @@
+"""Starting workflows by name, in the transaction that records the wish, and asking how they are.
+
+Workflows carry ids only: a secret or an address in an argument would stay in the engine's tables.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+from uuid import UUID
+
+from dbos import DBOSClient
+from sqlalchemy import Engine
+from sqlalchemy.orm import Session
+
+QUEUE = "provisioning"
+APPLICATION = "copyhold"
+PROVISION, SUSPEND, RESUME = "provision", "suspend", "resume"
+
+
+class Workflows(Protocol):
+    """The door to the workflow engine."""
+
+    def start(self, session: Session, name: str, workflow_id: str, subject: UUID) -> None:
+        """Have `name` run once for `subject` when the session's transaction commits. A repeated id starts nothing."""
+
+    def close(self) -> None:
+        """Give connections back."""
+
+
+class DurableWorkflows:
+    """The engine's client on the control database; it runs nothing itself and never launches the engine."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._client = DBOSClient(
+            system_database_engine=engine, lazy=True, retry_connection_errors=False, application_name=APPLICATION
+        )
+
+    def start(self, session: Session, name: str, workflow_id: str, subject: UUID) -> None:
+        """See Workflows."""
+        options = {"workflow_name": name, "queue_name": QUEUE, "workflow_id": workflow_id}
+        self._client.enqueue_in_transaction(session, options, str(subject))  # type: ignore[arg-type]
+
+    def close(self) -> None:
+        """See Workflows."""
+        self._client.destroy()

@@ -1,0 +1,1 @@
+"""Self-service: a company signs up, its owner is led inside."""

@@ -1,0 +1,1 @@
+"""Tenants on the roll: wished for, suspended, resumed, and their keys."""

@@ -1,0 +1,156 @@
+"""What can be done to a tenant. Each function works inside the caller's transaction and leaves committing to it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from uuid import UUID
+
+from sqlalchemy.orm import Session
+
+from control_plane import audit
+from control_plane.domain.errors import ConflictError, InvalidError
+from control_plane.domain.ids import new_id
+from control_plane.domain.lifecycle import TransitionError
+from control_plane.domain.placement import choose_server
+from control_plane.domain.route import Role
+from control_plane.domain.tenant import Model, Plan, Status, checked_name, checked_slug
+from control_plane.registry import keys, servers, tenants
+from control_plane.registry.tables import ApiKeyRow, PendingOwnerRow, TenantRow
+from control_plane.registry.workflows import PROVISION, RESUME, SUSPEND, Workflows
+from control_plane.routing.credentials import new_key
+
+SCOPES = frozenset({"read", "write"})
+
+
+class SlugTakenError(ConflictError):
+    """That slug is taken."""
+
+    code = "slug_taken"
+
+
+@dataclass(frozen=True, kw_only=True)
+class OwnerWish:
+    """The first person of a tenant."""
+
+    email: str
+    name: str
+    password_hash: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class TenantWish:
+    """What a new tenant is to be."""
+
+    slug: str
+    name: str
+    plan: Plan
+    model: Model
+    server: str | None = None
+    region: str | None = None
+    owner: OwnerWish | None = None
+
+
+def create(session: Session, workflows: Workflows, wish: TenantWish, actor: str) -> TenantRow:
+    """Enter the tenant on the roll and start the making of its home, both when the caller commits.
+
+    The same wish again goes on with a tenant that failed or is still being made, and starts nothing over. SlugTakenError when
+    the slug belongs to a tenant with a home, or to a different wish; NoServerError when nothing can take it.
+    """
+    slug, name = checked_slug(wish.slug), checked_name(wish.name)
+    existing = tenants.by_slug(session, slug, lock=True)
+    if existing is None:
+        _refuse_without_room(session, wish)
+        row = TenantRow(
+            id=new_id(),
+            slug=slug,
+            name=name,
+            plan=str(wish.plan),
+            model=str(wish.model),
+            status=str(Status.PROVISIONING),
+            wanted_server=wish.server,
+            wanted_region=wish.region,
+        )
+        if tenants.add(session, row):
+            row = tenants.get(session, row.id)
+            _record_new(session, row, wish, actor)
+            _start(session, workflows, row, PROVISION)
+            return row
+        existing = tenants.by_slug(session, slug, lock=True)
+    assert existing is not None
+    return _go_on(session, workflows, existing, wish, actor)
+
+
+def suspend(session: Session, workflows: Workflows, tenant: TenantRow, actor: str) -> None:
+    """Refuse the tenant everywhere: by route as soon as this commits, by fence when the workflow has run."""
+    tenants.change_status(tenant, Status.SUSPENDED)
+    audit.record(session, actor, "tenant.suspend", tenant.slug, tenant_id=tenant.id)
+    _start(session, workflows, tenant, SUSPEND)
+
+
+def resume(session: Session, workflows: Workflows, tenant: TenantRow, actor: str) -> None:
+    """Let a suspended tenant in again: the workflow opens the fence first and the route after it."""
+    if Status(tenant.status) is not Status.SUSPENDED:
+        raise TransitionError(f"a tenant that is {tenant.status} cannot be resumed")
+    audit.record(session, actor, "tenant.resume", tenant.slug, tenant_id=tenant.id)
+    _start(session, workflows, tenant, RESUME)
+
+
+def create_key(
+    session: Session, tenant: TenantRow, *, name: str, role: Role, scopes: Sequence[str], actor: str
+) -> tuple[ApiKeyRow, str]:
+    """A new key and its text, which is told this once and never kept."""
+    if Status(tenant.status) in {Status.CLOSING, Status.CLOSED}:
+        raise ConflictError("a closed tenant takes no keys")
+    if unknown := set(scopes) - SCOPES:
+        raise InvalidError(f"there is no scope {sorted(unknown)[0]!r}; choose from {', '.join(sorted(SCOPES))}")
+    text, digest = new_key(tenant.id)
+    row = keys.add(session, tenant.id, name=checked_name(name), role=role, scopes=scopes, secret_sha256=digest)
+    audit.record(session, actor, "key.create", name, tenant_id=tenant.id, key=str(row.id), role=str(role))
+    return row, text
+
+
+def revoke_key(session: Session, key_id: UUID, actor: str) -> ApiKeyRow:
+    """Make a key worthless; repeating it is fine."""
+    row = keys.revoke(session, key_id)
+    audit.record(session, actor, "key.revoke", row.name, tenant_id=row.tenant_id, key=str(key_id))
+    return row
+
+
+def _record_new(session: Session, row: TenantRow, wish: TenantWish, actor: str) -> None:
+    tenants.record_plan(session, row, wish.plan, actor)
+    if wish.owner is not None:
+        session.add(
+            PendingOwnerRow(
+                tenant_id=row.id,
+                user_id=new_id(),
+                email=wish.owner.email,
+                name=wish.owner.name,
+                password_hash=wish.owner.password_hash,
+            )
+        )
+    audit.record(session, actor, "tenant.create", row.slug, tenant_id=row.id, model=row.model, plan=row.plan)
+
+
+def _go_on(session: Session, workflows: Workflows, row: TenantRow, wish: TenantWish, actor: str) -> TenantRow:
+    same = (row.name, row.plan, row.model) == (checked_name(wish.name), str(wish.plan), str(wish.model))
+    if not same or Status(row.status) not in {Status.FAILED, Status.PROVISIONING}:
+        raise SlugTakenError(f"the slug {row.slug!r} is taken", slug=row.slug)
+    if Status(row.status) is Status.FAILED:
+        tenants.change_status(row, Status.PROVISIONING)
+        row.wanted_server, row.wanted_region = wish.server, wish.region
+        _refuse_without_room(session, wish)
+        audit.record(session, actor, "tenant.create_again", row.slug, tenant_id=row.id)
+        _start(session, workflows, row, PROVISION)
+    return row
+
+
+def _refuse_without_room(session: Session, wish: TenantWish) -> None:
+    known, load = servers.all_servers(session), servers.tenants_on(session)
+    choose_server(known, load, wish.model, named=wish.server, region=wish.region)
+
+
+def _start(session: Session, workflows: Workflows, row: TenantRow, name: str) -> None:
+    row.workflow_id = f"{name}/{row.id}/{new_id()}"
+    session.flush()
+    workflows.start(session, name, row.workflow_id, row.id)

@@ -1,0 +1,1 @@
+"""PgBouncer: its configuration rendered from the roll, applied to the running one, and read back."""

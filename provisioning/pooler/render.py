@@ -1,0 +1,75 @@
+"""The pooler's configuration as text: a pure function of the roll and of where the pooler listens."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from control_plane.domain.errors import InvalidError
+
+TEMPLATES = Path(__file__).parents[2] / "templates" / "pgbouncer"
+FILES = ("pgbouncer.ini", "databases.ini", "userlist.txt")
+PREPARED_STATEMENTS_SINCE = (1, 21)
+_NAME = re.compile(r"[a-z][a-z0-9_]{0,62}")
+_HOST = re.compile(r"[A-Za-z0-9./_:+@-]{1,255}")
+
+
+class UnwritableEntryError(InvalidError):
+    """A name or address cannot be written into the pooler's configuration."""
+
+    code = "pooler_entry"
+
+
+@dataclass(frozen=True, kw_only=True)
+class PoolerEntry:
+    """One database at the pooler. `secret` is the login's stored SCRAM secret, or empty where sockets do without."""
+
+    alias: str
+    host: str
+    port: int
+    database: str
+    login: str
+    pool_size: int
+    secret: str = ""
+
+    def __post_init__(self) -> None:
+        for name in (self.alias, self.database, self.login):
+            if not _NAME.fullmatch(name):
+                raise UnwritableEntryError(f"{name!r} cannot be a name at the pooler")
+        if not _HOST.fullmatch(self.host) or '"' in self.secret or "\n" in self.secret:
+            raise UnwritableEntryError(f"the entry {self.alias} has an address or secret that cannot be written")
+
+
+@dataclass(frozen=True, kw_only=True)
+class PoolerPlace:
+    """Where the pooler listens, keeps its files, and what it can do."""
+
+    folder: Path
+    sockets: str
+    port: int
+    version: tuple[int, int]
+    max_clients: int = 2000
+
+
+def render(place: PoolerPlace, entries: Iterable[PoolerEntry]) -> Mapping[str, str]:
+    """The content of each of FILES. The same roll gives the same text, whatever the order it is read in."""
+    environment = Environment(  # noqa: S701 - configuration, not HTML
+        loader=FileSystemLoader(TEMPLATES),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    facts = {
+        "folder": place.folder,
+        "sockets": place.sockets,
+        "port": place.port,
+        "max_clients": place.max_clients,
+        "prepared_statements": place.version >= PREPARED_STATEMENTS_SINCE,
+        "entries": sorted(entries, key=lambda entry: entry.alias),
+    }
+    return {name: environment.get_template(f"{name}.j2").render(facts) for name in FILES}

@@ -1,0 +1,119 @@
+"""The roles of a server and what its databases take away from everybody."""
+
+from __future__ import annotations
+
+from typing import Any, LiteralString
+
+import psycopg
+from psycopg import sql
+
+SUPERUSER = "postgres"
+OWNER, MIGRATOR, MOVER, BACKUP = "copyhold_owner", "copyhold_migrator", "copyhold_mover", "copyhold_backup"
+
+Connection = psycopg.Connection[Any]
+
+_ROLES: tuple[tuple[str, LiteralString], ...] = (
+    (OWNER, "NOLOGIN"),
+    (MIGRATOR, "LOGIN BYPASSRLS"),
+    (MOVER, "LOGIN REPLICATION BYPASSRLS"),
+    (BACKUP, "LOGIN BYPASSRLS"),
+)
+
+STATEMENT_TIMEOUT_S = 15
+IDLE_TIMEOUT_S = 30
+
+# What the app's login could use against its neighbours in one server: reading their statements (context tokens stand in
+# them), ending their sessions, holding the locks that fences rely on, large objects (shared by role), the WAL.
+# Functions of these names, in all their forms, and these views are taken from PUBLIC in every database.
+_TAKEN_FUNCTIONS = (
+    "pg_stat_get_activity",
+    "pg_stat_get_backend_activity",
+    "pg_lock_status",
+    "pg_cancel_backend",
+    "pg_terminate_backend",
+    "pg_logical_emit_message",
+    "pg_export_snapshot",
+    "pg_notify",
+)
+_TAKEN_PREFIXES = ("pg_advisory_", "pg_try_advisory_", "lo_")
+_TAKEN_EXACT = ("loread", "lowrite")
+TAKEN_VIEWS = ("pg_stat_activity", "pg_locks")
+
+_HARDEN = sql.SQL(
+    """
+DO $$
+DECLARE
+    taken record;
+BEGIN
+    FOR taken IN
+        SELECT p.oid::regprocedure AS name FROM pg_proc p
+         WHERE p.pronamespace = 'pg_catalog'::regnamespace AND (p.proname = ANY ({functions}) OR p.proname ~ {pattern})
+    LOOP
+        EXECUTE format('REVOKE EXECUTE ON FUNCTION %s FROM PUBLIC', taken.name);
+        EXECUTE format('GRANT EXECUTE ON FUNCTION %s TO copyhold_owner, copyhold_migrator, copyhold_mover', taken.name);
+    END LOOP;
+END
+$$
+"""
+).format(
+    functions=sql.Literal([*_TAKEN_FUNCTIONS, *_TAKEN_EXACT]),
+    pattern=sql.Literal(f"^({'|'.join(_TAKEN_PREFIXES)})"),
+)
+
+
+def connect(dsn: str) -> Connection:
+    """A direct connection in autocommit; use it as a context manager."""
+    return psycopg.connect(dsn, autocommit=True, prepare_threshold=None)
+
+
+def prepare_server(connection: Connection) -> None:
+    """Make the platform's roles on a server and harden template1. Needs a superuser; safe to repeat."""
+    for name, attributes in _ROLES:
+        if not role_exists(connection, name):
+            connection.execute(sql.SQL("CREATE ROLE {} {}").format(sql.Identifier(name), sql.SQL(attributes)))
+    connection.execute(
+        "GRANT copyhold_owner TO copyhold_migrator, copyhold_mover; GRANT pg_read_all_data TO copyhold_backup;"
+        " GRANT SET ON PARAMETER session_replication_role TO copyhold_mover;"
+        " REVOKE CONNECT, TEMPORARY ON DATABASE postgres, template1 FROM PUBLIC"
+    )
+
+
+def harden_database(connection: Connection, name: str) -> None:
+    """Take from PUBLIC, in the database that `connection` is in, what tenants could use against each other. Repeatable."""
+    database = sql.Identifier(name)
+    connection.execute(sql.SQL("REVOKE ALL ON DATABASE {} FROM PUBLIC").format(database))
+    connection.execute(sql.SQL("GRANT CONNECT ON DATABASE {} TO copyhold_migrator, copyhold_mover").format(database))
+    connection.execute(sql.SQL("GRANT CONNECT ON DATABASE {} TO copyhold_backup").format(database))
+    connection.execute(sql.SQL("GRANT CREATE ON DATABASE {} TO copyhold_owner").format(database))
+    harden_catalogue(connection)
+
+
+def harden_catalogue(connection: Connection) -> None:
+    """The part of `harden_database` that a copied database inherits from its template."""
+    connection.execute("REVOKE ALL ON SCHEMA public FROM PUBLIC; GRANT ALL ON SCHEMA public TO copyhold_owner")
+    connection.execute(_HARDEN)
+    for view in TAKEN_VIEWS:
+        connection.execute(sql.SQL("REVOKE ALL ON {} FROM PUBLIC").format(sql.Identifier("pg_catalog", view)))
+
+
+def ensure_login(connection: Connection, name: str) -> None:
+    """The app's login of a database: no attribute, no membership, bounded statements. Named like its database."""
+    login = sql.Identifier(name)
+    if not role_exists(connection, name):
+        connection.execute(sql.SQL("CREATE ROLE {} LOGIN").format(login))
+    connection.execute(
+        sql.SQL(
+            "ALTER ROLE {0} SET statement_timeout = {1}; ALTER ROLE {0} SET idle_in_transaction_session_timeout = {2};"
+            " GRANT CONNECT ON DATABASE {0} TO {0}"
+        ).format(login, sql.Literal(f"{STATEMENT_TIMEOUT_S}s"), sql.Literal(f"{IDLE_TIMEOUT_S}s"))
+    )
+
+
+def role_exists(connection: Connection, name: str) -> bool:
+    """Whether the server has that role."""
+    return connection.execute("SELECT FROM pg_roles WHERE rolname = %s", [name]).fetchone() is not None
+
+
+def database_exists(connection: Connection, name: str) -> bool:
+    """Whether the server has that database."""
+    return connection.execute("SELECT FROM pg_database WHERE datname = %s", [name]).fetchone() is not None

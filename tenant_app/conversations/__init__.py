@@ -1,0 +1,1 @@
+"""Conversations: threads of messages about one subject."""

@@ -1,0 +1,94 @@
+"""The inbox as a TenantApp: its ASGI factory, its chain of migrations, its tables and its first data."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from fastapi import APIRouter, FastAPI
+from pydantic import BaseModel
+from sqlalchemy import MetaData
+from sqlalchemy.ext.asyncio import AsyncSession
+from starlette.datastructures import MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from control_plane.api.errors import install_errors, problems
+from control_plane.routing.road import Road
+from control_plane.routing.seam import NewTenant, Owner
+from control_plane.routing.visitor import TheHost
+from tenant_app import seed
+from tenant_app.conversations.endpoints import router as conversations
+from tenant_app.messages.endpoints import router as messages
+from tenant_app.passwords import Passwords
+from tenant_app.sessions.endpoints import router as sessions
+from tenant_app.tables import Base
+from tenant_app.users.endpoints import router as users
+
+NAME = "inbox"
+front = APIRouter(tags=["inbox"])
+
+
+class Front(BaseModel):
+    """Which app this is, and whose."""
+
+    app: str
+    tenant: str
+    """The tenant's slug."""
+
+
+@front.get("/", responses=problems(404, 503))
+async def get_front(route: TheHost) -> Front:
+    """Say which app this is, and whose."""
+    return Front(app=NAME, tenant=route.slug)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Inbox:
+    """See control_plane.routing.seam.TenantApp."""
+
+    name: str = NAME
+    migrations: str = "migrations:tenant"
+    metadata: MetaData = Base.metadata
+    revisions: frozenset[str] = frozenset({"0001", "0002"})
+
+    def create_asgi(self, road: Road) -> ASGIApp:
+        """The app over `road`."""
+        limits = road.settings.limits
+        app = FastAPI(
+            title="Copyhold inbox",
+            max_body_size=limits.body_bytes,
+            responses=problems(413),
+            docs_url=None,
+            redoc_url=None,
+            redirect_slashes=False,
+            generate_unique_id_function=lambda route: route.name,
+        )
+        app.state.road = road
+        app.state.passwords = Passwords(road.throttle, limits.logins_per_minute)
+        install_errors(app)
+        app.add_middleware(NeverCached)
+        for router in (front, sessions, users, conversations, messages):
+            app.include_router(router)
+        return app
+
+    async def seed(self, session: AsyncSession, tenant: NewTenant, owner: Owner | None) -> None:
+        """See control_plane.routing.seam.TenantApp.seed."""
+        await seed.seed(session, tenant, owner)
+
+
+class NeverCached:
+    """Keeps every answer out of every cache: with an API key, two tenants' requests may have the same URL."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass the request on and mark its answer."""
+
+        async def marked(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                headers = MutableHeaders(scope=message)
+                headers["Cache-Control"] = "no-store"
+                headers["X-Content-Type-Options"] = "nosniff"
+            await send(message)
+
+        await self.app(scope, receive, marked)

@@ -1,0 +1,25 @@
+"""What signing in takes and shows."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from uuid import UUID
+
+from tenant_app.inputs import AnyEmail, AnyPassword, Input, Output
+
+
+class Login(Input):
+    """An account and its password."""
+
+    email: AnyEmail
+    password: AnyPassword
+
+
+class SessionOut(Output):
+    """One place where a person is signed in."""
+
+    id: UUID
+    created_at: datetime
+    expires_at: datetime
+    current: bool
+    """Whether it is the one that asked."""
