@@ -15,6 +15,8 @@ def run(version_table: str, version_table_schema: str | None = None) -> None:
         raise CommandError("chains are run by `copyhold migrate up`, not by alembic itself")
     context.configure(
         dialect_name="postgresql",
+        # Otherwise every % is doubled for a driver that never sees it.
+        dialect_opts={"paramstyle": "named"},
         literal_binds=True,
         output_buffer=context.config.attributes["buffer"],
         version_table=version_table,

@@ -62,7 +62,7 @@ class Builder:
         """A silo database, copied from the server's template of those revisions (made first if there is none)."""
         with self.admin() as admin:
             if not database_exists(admin, name):
-                template = self._ensure_template(admin, revisions)
+                template = self.ensure_template(revisions)
                 # wal_log: 21 ms against 46-99 for file_copy at the size of a fresh home.
                 copy = sql.SQL("CREATE DATABASE {} TEMPLATE {} STRATEGY wal_log")
                 admin.execute(copy.format(sql.Identifier(name), sql.Identifier(template)))
@@ -93,7 +93,7 @@ class Builder:
         pads = [bytes(byte ^ 0x36 for byte in block), bytes(byte ^ 0x5C for byte in block)]
         with connect(self._dsn(database, MIGRATOR)) as migrator:
             migrator.execute(
-                "INSERT INTO tenancy.keys (inner_pad, outer_pad) VALUES (%s, %s) ON CONFLICT (only)"
+                "INSERT INTO tenancy.keys (inner_pad, outer_pad) VALUES (%s, %s) ON CONFLICT (\"only\")"
                 " DO UPDATE SET inner_pad = excluded.inner_pad, outer_pad = excluded.outer_pad",
                 pads,
             )
@@ -125,9 +125,10 @@ class Builder:
                 admin.execute(sql.SQL("ALTER DATABASE {} IS_TEMPLATE false").format(sql.Identifier(name)))
                 admin.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
 
-    def _ensure_template(self, admin: Connection, revisions: Revisions) -> str:
+    def ensure_template(self, revisions: Revisions) -> str:
+        """The name of the database that silos of those revisions are copied from, built if there is none."""
         name = _template_name(revisions)
-        with _one_at_a_time(admin):
+        with self.admin() as admin, _one_at_a_time(admin):
             if not database_exists(admin, name):
                 self._build_template(admin, name, revisions)
         return name

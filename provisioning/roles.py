@@ -79,7 +79,7 @@ def prepare_server(connection: Connection) -> None:
 
 
 def harden_database(connection: Connection, name: str) -> None:
-    """Take from PUBLIC, in the database that `connection` is in, what tenants could use against each other. Repeatable."""
+    """Take from PUBLIC, in the connection's database, what tenants could use against each other. Repeatable."""
     database = sql.Identifier(name)
     connection.execute(sql.SQL("REVOKE ALL ON DATABASE {} FROM PUBLIC").format(database))
     connection.execute(sql.SQL("GRANT CONNECT ON DATABASE {} TO copyhold_migrator, copyhold_mover").format(database))

@@ -1,7 +1,7 @@
 """Cursors: where a page of a list ended, as opaque text that is good for that list alone.
 
-A cursor carries no authority (a list shows only what its caller may see, wherever it starts), so its check is plain, not
-keyed: it tells a mangled cursor, and one of another list, from a good one.
+A cursor carries no authority (a list shows only what its caller may see, wherever it starts), so its check is plain,
+not keyed: it tells a mangled cursor, and one of another list, from a good one.
 """
 
 from __future__ import annotations

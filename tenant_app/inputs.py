@@ -1,20 +1,15 @@
-"""What callers send: ids in paths, e-mail addresses, passwords, bodies."""
+"""What callers send: ids in paths, e-mail addresses, bodies; and what an answer shows of a row."""
 
 from __future__ import annotations
 
-import unicodedata
 from typing import Annotated
 from uuid import UUID
 
 from email_validator import EmailNotValidError, validate_email
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
-from control_plane.domain.errors import NotFoundError
+from control_plane.api import text
 from control_plane.domain.ids import parse_id
-
-EMAIL_CHARACTERS_MAX = 254
-PASSWORD_CHARACTERS_MIN = 8
-PASSWORD_CHARACTERS_MAX = 200
 
 
 class Input(BaseModel):
@@ -29,21 +24,14 @@ class Output(BaseModel):
     model_config = ConfigDict(from_attributes=True)
 
 
-def canonical_email(text: str) -> str:
-    """The one spelling under which an address is kept and looked for."""
-    return unicodedata.normalize("NFC", text.strip().lower())
-
-
-def _known_form(text: str) -> UUID:
-    row_id = parse_id(text)
+def _id(written: str) -> UUID:
+    row_id = parse_id(written)
     if row_id is None:
-        # What cannot be an id is answered like an id that names nothing.
-        raise NotFoundError
+        raise ValueError("not an id")
     return row_id
 
 
-def _email(text: str) -> str:
-    email = canonical_email(text)
+def _deliverable_form(email: str) -> str:
     try:
         validate_email(email, check_deliverability=False, test_environment=True)
     except EmailNotValidError as error:
@@ -51,22 +39,11 @@ def _email(text: str) -> str:
     return email
 
 
-def _unicode(text: str) -> str:
-    """JSON can spell half of a surrogate pair, which no encoding takes."""
-    if "\0" in text or any("\ud800" <= character <= "\udfff" for character in text):
-        raise ValueError("must be Unicode text without NUL")
-    return text
+PathId = Annotated[UUID, BeforeValidator(_id)]
+"""An id in a path; what cannot be one is answered 404, like one that names nothing (see api/errors.py)."""
 
+Email = Annotated[text.Email, AfterValidator(_deliverable_form)]
+"""An address that mail could be sent to."""
 
-PathId = Annotated[UUID, BeforeValidator(_known_form)]
-Email = Annotated[str, Field(max_length=EMAIL_CHARACTERS_MAX), AfterValidator(_email)]
-AnyEmail = Annotated[
-    str, Field(max_length=EMAIL_CHARACTERS_MAX), AfterValidator(_unicode), AfterValidator(canonical_email)
-]
-"""An address to look for; whether it could be one does not matter."""
-NewPassword = Annotated[
-    str,
-    Field(min_length=PASSWORD_CHARACTERS_MIN, max_length=PASSWORD_CHARACTERS_MAX),
-    AfterValidator(_unicode),
-]
-AnyPassword = Annotated[str, Field(min_length=1, max_length=PASSWORD_CHARACTERS_MAX), AfterValidator(_unicode)]
+AnyPassword = Annotated[str, Field(min_length=1, max_length=200)]
+"""What somebody says is their password; only new ones have to be good ones."""

@@ -19,7 +19,7 @@ async def flush(session: AsyncSession, broken: Mapping[str, type[CopyholdError]]
     try:
         await session.flush()
     except IntegrityError as error:
-        constraint = cast(psycopg.Error, error.orig).diag.constraint_name
+        constraint = cast(psycopg.Error, error.orig).diag.constraint_name or ""
         if constraint in broken:
             raise broken[constraint] from error
         raise

@@ -9,7 +9,6 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from control_plane.domain.route import Role
 from control_plane.routing.seam import NewTenant, Owner
-from tenant_app.inputs import canonical_email
 from tenant_app.rows import insert_once
 from tenant_app.tables import Conversation, Message, User
 
@@ -21,7 +20,7 @@ Invite the others under Users, or let your own programs write here with an API k
 
 
 def derived_id(base: UUID, label: str) -> UUID:
-    """The id that `label` has for `base`, the same each time: a UUIDv7 as old as `base`, so that lists stay in order."""
+    """The id that `label` has for `base`, the same each time: a UUIDv7 as old as `base`, as lists need it."""
     digest = int.from_bytes(hashlib.sha256(base.bytes + label.encode()).digest()) & _RANDOM_BITS
     random_a, random_b = digest >> 62, digest & (1 << 62) - 1
     return UUID(int=base.int >> 80 << 80 | 0x7 << 76 | random_a << 64 | 0x2 << 62 | random_b)
@@ -35,7 +34,7 @@ async def seed(session: AsyncSession, tenant: NewTenant, owner: Owner | None) ->
         session,
         User,
         id=owner.user_id,
-        email=canonical_email(owner.email),
+        email=owner.email.strip().lower(),
         name=owner.name,
         role=Role.OWNER,
         kind="person",

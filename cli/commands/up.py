@@ -8,8 +8,9 @@ import typer
 
 from cli.options import DataOption, data_folder
 from cli.supervisor.start import start
+from cli.supervisor.tools import find_tools
 from provisioning.bootstrap import bootstrap
-from provisioning.layout import DEFAULT_HOST, DEFAULT_PORT
+from provisioning.layout import DEFAULT_HOST, DEFAULT_PORT, Layout
 
 PortOption = Annotated[
     int | None,
@@ -28,6 +29,22 @@ HostOption = Annotated[
 DetachOption = Annotated[bool, typer.Option("--detach", help="Return once all is ready, and leave it running.")]
 
 
-def up(data: DataOption = None, port: PortOption = None, host: HostOption = None, detach: DetachOption = False) -> None:
+AtOption = Annotated[
+    str, typer.Option("--at", metavar="REVISION", help="Build a new platform's tenant tables at this revision.")
+]
+
+
+def up(
+    data: DataOption = None,
+    port: PortOption = None,
+    host: HostOption = None,
+    detach: DetachOption = False,
+    at: AtOption = "head",
+) -> None:
     """Start everything on this machine: PostgreSQL servers, PgBouncer, Redis, API and worker."""
-    start(data_folder(data), host=host, port=port, detach=detach, bootstrap=bootstrap)
+
+    def prepare(layout: Layout) -> None:
+        major, minor = find_tools().pgbouncer.release
+        bootstrap(layout, pooler_version=(major, minor), tenant_revision=at)
+
+    start(data_folder(data), host=host, port=port, detach=detach, bootstrap=prepare)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import time
-from typing import Protocol
 
 from cli.supervisor.part import Life, Part
+from cli.supervisor.report import Report
 from control_plane.domain.errors import SetupError
 
 QUICK_DEATHS = 5
@@ -13,12 +13,6 @@ QUICK_DEATHS = 5
 STANDS_AFTER_S = 1.0
 """A part that was ready for so long stood: its later end starts the count anew."""
 LONGEST_REST_S = 5.0
-
-
-class Report(Protocol):
-    """Where progress goes. Never raises: a lost line must not stop a platform."""
-
-    def say(self, line: str) -> None: ...
 
 
 class PartFailedError(SetupError):

@@ -13,8 +13,8 @@ import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from cli.supervisor.keeper import Report
 from cli.supervisor.part import Part
+from cli.supervisor.report import Report
 from control_plane.domain.errors import SetupError
 from provisioning.layout import Layout
 from provisioning.providers.local import runs_postgres_in

@@ -10,8 +10,8 @@ from functools import partial
 from signal import SIGINT, SIGKILL, SIGQUIT, SIGTERM
 
 from cli.supervisor import readiness
-from cli.supervisor.keeper import Report
 from cli.supervisor.part import Part
+from cli.supervisor.report import Report
 from cli.supervisor.supervise import Step, Task
 from cli.supervisor.tools import Tools
 from provisioning.files import write_atomically

@@ -7,11 +7,17 @@ import sys
 import time
 from contextlib import suppress
 from pathlib import Path
-from typing import TextIO
+from typing import Protocol, TextIO
 
 import typer
 
 from control_plane.domain.errors import SetupError
+
+
+class Report(Protocol):
+    """Where progress goes. Never raises: a lost line must not stop a platform."""
+
+    def say(self, line: str) -> None: ...
 
 
 class TerminalReport:

@@ -34,7 +34,8 @@ class Signals:
         os.set_blocking(self._reader, False)
         os.set_blocking(self._writer, False)
         for number in STOP_SIGNALS:
-            signal.signal(number, self._on_stop)
+            if number is not signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN:  # `nohup` ignores it
+                signal.signal(number, self._on_stop)
         signal.signal(signal.SIGCHLD, lambda _number, _frame: None)
         signal.set_wakeup_fd(self._writer, warn_on_full_buffer=False)
         return self

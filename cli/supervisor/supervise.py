@@ -6,9 +6,10 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from cli.supervisor.keeper import Keeper, PartFailedError, Report
+from cli.supervisor.keeper import Keeper, PartFailedError
 from cli.supervisor.lock import PlatformLock
 from cli.supervisor.part import Life, Part
+from cli.supervisor.report import Report
 from cli.supervisor.signals import Signals
 
 STARTING_TICK_S = 0.02

@@ -16,6 +16,8 @@ from provisioning.providers.binaries import PostgresBinaries, newest_postgres
 
 BUILT_HERE = Path(__file__).resolve().parents[2] / ".tools" / "bin"
 """Where ./run setup puts what it builds."""
+ADMIN_PROGRAMS = Path("/usr/sbin")
+"""Where distributions put servers; not on every user's PATH."""
 USABLE_PGBOUNCER = (1, 18)
 GOOD_PGBOUNCER = (1, 21)
 """From here on it knows prepared statements in transaction pooling."""
@@ -77,7 +79,7 @@ def warnings(tools: Tools) -> list[str]:
 
 def find_tool(*names: str, folders: Sequence[Path] | None = None) -> Tool | None:
     """The first of these programs in `.tools/bin`, on PATH or in /usr/sbin that can tell its version."""
-    usual = [BUILT_HERE, *map(Path, os.get_exec_path()), Path("/usr/sbin")]
+    usual = [BUILT_HERE, *map(Path, os.get_exec_path()), ADMIN_PROGRAMS]
     search = os.pathsep.join(map(str, usual if folders is None else folders))
     for name in names:
         path = shutil.which(name, path=search)

@@ -65,7 +65,7 @@ def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
 
 
 def install_errors(app: FastAPI) -> None:
-    """Answer every failure of `app` with problem details; what nobody foresaw is logged by its type alone and answers 500."""
+    """Answer every failure of `app` with problem details; an unforeseen one is logged by its type alone, as a 500."""
     app.add_exception_handler(CopyholdError, _ours)
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(HTTPException, _http)

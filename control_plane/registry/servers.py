@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from uuid import UUID
 
 from psycopg.conninfo import make_conninfo
@@ -78,6 +79,16 @@ def tenants_on(session: Session) -> dict[str, int]:
         .join(HomeRow, HomeRow.database_id == DatabaseRow.id)
         .where(HomeRow.state != "left")
         .group_by(DatabaseRow.server)
+    )
+    return dict(session.execute(query).tuples().all())
+
+
+def homes_in(session: Session, database_ids: Sequence[UUID]) -> dict[UUID, int]:
+    """How many homes each of these databases holds."""
+    query = (
+        select(HomeRow.database_id, func.count())
+        .where(HomeRow.database_id.in_(database_ids), HomeRow.state != "left")
+        .group_by(HomeRow.database_id)
     )
     return dict(session.execute(query).tuples().all())
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 from datetime import datetime
 from uuid import UUID
 
-from tenant_app.inputs import AnyEmail, AnyPassword, Input, Output
+from control_plane.api.text import Email
+from tenant_app.inputs import AnyPassword, Input, Output
 
 
 class Login(Input):
     """An account and its password."""
 
-    email: AnyEmail
+    email: Email
     password: AnyPassword
 
 

@@ -6,9 +6,9 @@ from datetime import datetime
 from typing import Literal
 from uuid import UUID
 
-from control_plane.api.text import Line
+from control_plane.api.text import Line, Password
 from control_plane.domain.route import Role
-from tenant_app.inputs import AnyPassword, Email, Input, NewPassword, Output
+from tenant_app.inputs import AnyPassword, Email, Input, Output
 
 UserKind = Literal["person", "service"]
 
@@ -19,7 +19,7 @@ class NewUser(Input):
     email: Email
     name: Line
     role: Role = Role.MEMBER
-    password: NewPassword | None = None
+    password: Password | None = None
 
 
 class UserChanges(Input):
@@ -35,7 +35,7 @@ class MyChanges(Input):
     """What to change of oneself; what is left out stays."""
 
     name: Line | None = None
-    password: NewPassword | None = None
+    password: Password | None = None
     current_password: AnyPassword | None = None
     """Needed to change a password that there is."""
 

@@ -13,11 +13,14 @@ import pytest
 
 from tests.platform.machine import Platform
 
+MEMORY = Path("/dev/shm")
+
 
 @pytest.fixture(scope="session")
 def workshop() -> Iterator[Path]:
     """A folder for data folders. Not pytest's own, which is closed to the service user when root tests."""
-    folder = Path(tempfile.mkdtemp(prefix="copyhold-tests-"))
+    roomy = MEMORY.is_dir() and shutil.disk_usage(MEMORY).free > 2 * 1024**3
+    folder = Path(tempfile.mkdtemp(prefix="copyhold-tests-", dir=MEMORY if roomy else None))
     folder.chmod(0o755)
     yield folder
     shutil.rmtree(folder)
@@ -82,11 +85,15 @@ def running(workshop: Path, copy_to: CopyTo) -> Iterator[Platform]:
 
 
 def gone(platform: Platform) -> None:
-    platform.run("down")
+    """Stop what a test left running, and see that nothing is left of it."""
     if platform.supervisor is not None:
+        platform.supervisor.terminate()
         platform.supervisor.communicate(timeout=60)
+    if platform.processes():
+        platform.run("down")
     assert platform.processes() == {}
-    shutil.rmtree(platform.layout.sockets, ignore_errors=True) if platform.data.exists() else None
+    if platform.data.exists():
+        shutil.rmtree(platform.layout.sockets, ignore_errors=True)
 
 
 requires_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root changes users and mounts file systems")

@@ -19,7 +19,7 @@ depends_on = None
 TABLES = (
     """
 CREATE TABLE tenancy.keys (
-    only boolean PRIMARY KEY DEFAULT true CHECK (only),
+    "only" boolean PRIMARY KEY DEFAULT true CHECK ("only"),
     inner_pad bytea NOT NULL CHECK (length(inner_pad) = 64),
     outer_pad bytea NOT NULL CHECK (length(outer_pad) = 64)
 )
@@ -54,7 +54,7 @@ BEGIN
     SELECT * INTO pads FROM tenancy.keys;
     expected := sha256(pads.outer_pad || sha256(pads.inner_pad || convert_to(
         left(token, -length(parts[5])) || current_database(), 'UTF8')));
-    IF pads.only IS NULL
+    IF pads."only" IS NULL
         OR sha256(convert_to(encode(expected, 'hex'), 'UTF8')) <> sha256(convert_to(parts[5], 'UTF8'))
     THEN
         RAISE EXCEPTION 'context token not signed for this database' USING ERRCODE = 'CH001';

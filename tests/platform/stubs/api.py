@@ -3,7 +3,6 @@
 import argparse
 import http.server
 import json
-import sys
 from pathlib import Path
 
 
@@ -20,7 +19,6 @@ def main() -> None:
     parser.add_argument("--data", type=Path)
     data = parser.parse_args().data
     platform = json.loads((data / "platform.json").read_text())
-    print("stub api starts", file=sys.stderr, flush=True)
     http.server.ThreadingHTTPServer((platform["host"], platform["port"]), Handler).serve_forever()
 
 

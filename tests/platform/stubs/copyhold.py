@@ -20,7 +20,7 @@ HERE = Path(__file__).parent
 
 PGBOUNCER_INI = """\
 [databases]
-* = host={sockets} port=6002
+* = host={sockets} port=6002 user=postgres
 [pgbouncer]
 listen_addr =
 listen_port = {port}
@@ -50,9 +50,7 @@ def main() -> int:
     parser.add_argument("--port", type=int)
     parser.add_argument("--detach", action="store_true")
     asked = parser.parse_args()
-    processes = Processes(
-        api=(sys.executable, str(HERE / "api.py")), worker=(sys.executable, str(HERE / "worker.py"))
-    )
+    processes = Processes(api=(sys.executable, str(HERE / "api.py")), worker=(sys.executable, str(HERE / "worker.py")))
     data = data_folder(asked.data)
     try:
         if asked.verb == "down":
@@ -69,7 +67,7 @@ def main() -> int:
     except typer.Exit as leave:
         return leave.exit_code
     except CopyholdError as error:
-        print(f"copyhold: {error}", file=sys.stderr)
+        typer.echo(f"copyhold: {error}", err=True)
         return 1
     return 0
 

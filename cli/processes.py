@@ -1,0 +1,96 @@
+"""The two processes of a platform: the API, which serves, and the worker, which makes and moves."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import threading
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from functools import partial
+from pathlib import Path
+
+import uvicorn
+from control_plane.api.app import ControlParts, create_control_app
+from starlette.applications import Starlette
+from starlette.types import ASGIApp
+
+from cli.wiring import Platform, open_platform
+from control_plane.api.dispatch import ByHost
+from control_plane.log import configure_logging
+from control_plane.routing.feed import Roll
+from control_plane.routing.road import Road
+from provisioning import worker
+
+DRAIN_S = 10
+BACKLOG = 2048
+
+
+def run_api(data: Path | None) -> None:
+    """Serve until SIGTERM or SIGINT; requests in flight are finished."""
+    configure_logging()
+    with open_platform(data) as platform:
+        config = uvicorn.Config(
+            create_app(platform),
+            host=platform.settings.http_host,
+            port=platform.settings.http_port,
+            lifespan="on",
+            access_log=False,
+            log_level="warning",
+            server_header=False,
+            backlog=BACKLOG,
+            timeout_graceful_shutdown=DRAIN_S,
+        )
+        uvicorn.Server(config).run()
+
+
+def run_worker(data: Path | None) -> None:
+    """Run workflows until SIGTERM or SIGINT."""
+    configure_logging()
+    with open_platform(data) as platform, worker.running(platform.estate):
+        ended = threading.Event()
+        for ending in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(ending, lambda *_: ended.set())
+        ready = platform.settings.ready_file
+        if ready is not None:
+            ready.write_text("ready\n")
+        ended.wait()
+        if ready is not None:
+            ready.unlink(missing_ok=True)
+
+
+def create_app(platform: Platform) -> ASGIApp:
+    """Both apps behind one port, told apart by host; the road and the roll live as long as the app's lifespan."""
+    app = Starlette(lifespan=partial(_lifespan, platform))
+    app.router.default = ByHost(app.state)
+    return app
+
+
+@asynccontextmanager
+async def _lifespan(platform: Platform, app: Starlette) -> AsyncIterator[None]:
+    settings = platform.settings
+    roll = Roll(
+        platform.engine,
+        settings.control_dsn,
+        platform.keyring,
+        settings.snapshot_file,
+        poll_s=settings.limits.feed_poll_s,
+    )
+    road = Road(settings, platform.keyring, roll, revisions=platform.app.revisions)
+    await asyncio.to_thread(roll.start)
+    try:
+        await road.check_shared_homes()
+        parts = ControlParts(
+            settings=settings,
+            engine=platform.engine,
+            workflows=platform.workflows,
+            keyring=platform.keyring,
+            roll=roll,
+            throttle=road.throttle,
+        )
+        app.state.base_domain = settings.base_domain
+        app.state.control, app.state.tenant = create_control_app(parts), platform.app.create_asgi(road)
+        yield
+    finally:
+        await road.close()
+        await asyncio.to_thread(roll.stop)

@@ -1,0 +1,86 @@
+"""Wires the parts of a platform together for one command or process."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from sqlalchemy import Engine
+
+from cli.options import data_folder
+from cli.supervisor.privileges import drop_to_owner
+from control_plane.keyring import Keyring
+from control_plane.registry.engine import control_engine
+from control_plane.registry.workflows import DurableWorkflows
+from control_plane.routing.seam import TenantApp, load_tenant_app
+from control_plane.settings import Settings
+from migrations.fleet.chains import Chain, tenant_chain
+from migrations.fleet.run import FleetMigration
+from provisioning.estate import Estate
+from provisioning.layout import Layout
+from provisioning.pooler.apply import Pooler
+
+
+@dataclass(frozen=True, kw_only=True)
+class Platform:
+    """One platform as a command sees it."""
+
+    settings: Settings
+    engine: Engine
+    keyring: Keyring
+    workflows: DurableWorkflows
+    app: TenantApp
+
+    @property
+    def chain(self) -> Chain:
+        """The tenant app's chain."""
+        return tenant_chain(self.app.migrations)
+
+    @property
+    def fleet(self) -> FleetMigration:
+        """The fleet and what can be done to it."""
+        return FleetMigration(self.engine, self.chain)
+
+    @property
+    def pooler(self) -> Pooler:
+        """The pooler."""
+        return Pooler(self.settings, self.engine)
+
+    @property
+    def estate(self) -> Estate:
+        """What provisioning works with."""
+        return Estate(settings=self.settings, engine=self.engine, keyring=self.keyring, app=self.app)
+
+
+def settings_for(data: Path | None) -> Settings:
+    """The settings of the platform in `data`, else those of COPYHOLD_* variables, else of the usual folder.
+
+    As root, this process becomes the folder's owner for good.
+    """
+    if data is None and "COPYHOLD_CONTROL_DSN" in os.environ:
+        return Settings.from_environment()
+    folder = data_folder(data)
+    drop_to_owner(folder)
+    return Layout.open(folder).settings()
+
+
+@contextmanager
+def open_platform(data: Path | None) -> Iterator[Platform]:
+    """The platform, its connections closed at the end of the block."""
+    settings = settings_for(data)
+    engine = control_engine(settings.control_dsn, timeout_s=settings.limits.control_timeout_s)
+    workflows = DurableWorkflows(engine)
+    try:
+        yield Platform(
+            settings=settings,
+            engine=engine,
+            keyring=Keyring.load(settings.master_key_file),
+            workflows=workflows,
+            app=load_tenant_app(settings.tenant_app),
+        )
+    finally:
+        workflows.close()
+        engine.dispose()

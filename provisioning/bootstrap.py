@@ -1,0 +1,126 @@
+"""What a platform of one machine needs before anything can be served: the roll, the roles, the first shared homes.
+
+Safe to repeat; `copyhold up` runs it at every start, between the PostgreSQL servers and the pooler.
+"""
+
+from __future__ import annotations
+
+import psycopg
+from dbos import DBOS
+from psycopg import sql
+
+from control_plane.domain.errors import SetupError
+from control_plane.domain.names import SHARED_SCHEMA, shared_database
+from control_plane.domain.server import Server, ServerStatus
+from control_plane.domain.tenant import Model
+from control_plane.keyring import Keyring
+from control_plane.registry import fleet, servers, tenants
+from control_plane.registry.engine import control_engine, sqlalchemy_url, transaction
+from control_plane.registry.fleet import Revisions
+from control_plane.routing.seam import load_tenant_app
+from migrations.fleet.chains import CONTROL, HOME
+from migrations.fleet.replay import bring_to, version
+from provisioning.estate import Estate
+from provisioning.layout import CONTROL_DATABASE, MAX_CONNECTIONS, Layout
+from provisioning.roles import SUPERUSER, connect, database_exists, prepare_server, role_exists
+
+REGION = "local"
+RESERVED_CONNECTIONS = 30
+"""Of a server's max_connections: for migrations, moves, provisioning and people."""
+ROOM = {"alpha": 100_000, "beta": 1_000}
+MODELS = {"alpha": (Model.POOL, Model.BRIDGE), "beta": (Model.SILO,)}
+
+
+class NewerControlDatabaseError(SetupError):
+    """The control database was brought up to date by a newer Copyhold."""
+
+    code = "newer_control_database"
+
+
+def bootstrap(layout: Layout, *, pooler_version: tuple[int, int], tenant_revision: str = "head") -> None:
+    """Bring the platform to where it can serve. A first start builds at `tenant_revision`; later ones keep what is there."""
+    _make_control_database(layout)
+    settings = layout.settings()
+    engine = control_engine(settings.control_dsn, timeout_s=settings.limits.control_timeout_s)
+    try:
+        estate = Estate(
+            settings=settings,
+            engine=engine,
+            keyring=Keyring.load(settings.master_key_file),
+            app=load_tenant_app(settings.tenant_app),
+        )
+        first = Revisions(home=HOME.head, tenant=estate.chain.checked(tenant_revision))
+        with transaction(engine) as session:
+            fleet.set_wanted(session, first, replace=False)
+            wanted = fleet.wanted(session)
+        for name in MODELS:
+            _prepare(estate, layout, name, wanted)
+        estate.pooler.write(pooler_version)
+    finally:
+        engine.dispose()
+
+
+def _make_control_database(layout: Layout) -> None:
+    address = layout.server("control")
+    with connect(address.dsn(database="postgres", user=SUPERUSER)) as admin:
+        login = sql.Identifier(CONTROL_DATABASE)
+        if not role_exists(admin, CONTROL_DATABASE):
+            admin.execute(sql.SQL("CREATE ROLE {} LOGIN").format(login))
+        if not database_exists(admin, CONTROL_DATABASE):
+            admin.execute(sql.SQL("CREATE DATABASE {0} OWNER {0}").format(login))
+        admin.execute(sql.SQL("REVOKE ALL ON DATABASE {} FROM PUBLIC").format(login))
+    dsn = address.dsn(database=CONTROL_DATABASE, user=CONTROL_DATABASE)
+    _refuse_newer(dsn)
+    with connect(address.dsn(database=CONTROL_DATABASE, user=SUPERUSER)) as admin:
+        admin.execute(sql.SQL("ALTER SCHEMA public OWNER TO {}").format(login))
+    bring_to(dsn, CONTROL, SHARED_SCHEMA, CONTROL.head, owner=CONTROL_DATABASE)
+    DBOS.migrate(sqlalchemy_url(dsn).render_as_string(hide_password=False))
+
+
+def _refuse_newer(dsn: str) -> None:
+    with psycopg.connect(dsn, autocommit=True) as connection:
+        found = version(connection, CONTROL)
+    if found is not None and found not in CONTROL.revisions:
+        raise NewerControlDatabaseError(
+            f"the control database is at revision {found}, which this Copyhold does not know: use the newer version"
+        )
+
+
+def _prepare(estate: Estate, layout: Layout, name: str, wanted: Revisions) -> None:
+    address = layout.server(name)
+    server = Server(
+        name=name,
+        provider="local",
+        region=REGION,
+        host=address.host,
+        port=address.port,
+        models=MODELS[name],
+        capacity=ROOM[name],
+        connections=MAX_CONNECTIONS[name] - RESERVED_CONNECTIONS,
+        status=ServerStatus.ACTIVE,
+    )
+    with transaction(estate.engine) as session:
+        servers.register(session, server)
+    builder = estate.builder(server)
+    with builder.admin() as admin:
+        prepare_server(admin)
+    for model in MODELS[name]:
+        if model is Model.SILO:
+            builder.ensure_template(wanted)
+        else:
+            _build_shared(estate, server, model, wanted)
+
+
+def _build_shared(estate: Estate, server: Server, model: Model, wanted: Revisions) -> None:
+    name = shared_database(str(model), 1)
+    with transaction(estate.engine) as session:
+        database = servers.ensure_database(session, server.name, name, model)
+    if database.home_revision is not None:
+        return
+    builder = estate.builder(server)
+    builder.build_shared(name, wanted, with_tables=model is Model.POOL)
+    builder.install_key(name, estate.keyring.context_key(database.id))
+    with transaction(estate.engine) as session:
+        if model is Model.POOL:
+            tenants.ensure_target(session, database.id, SHARED_SCHEMA, wanted.tenant)
+        fleet.set_home_revision(session, database.id, wanted.home)

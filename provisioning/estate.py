@@ -1,0 +1,39 @@
+"""What provisioning works with: one object made by the entry point and passed down."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from sqlalchemy import Engine
+
+from control_plane.domain.server import Server
+from control_plane.keyring import Keyring
+from control_plane.routing.seam import TenantApp
+from control_plane.settings import Settings
+from migrations.fleet.chains import Chain, tenant_chain
+from provisioning.databases import Builder
+from provisioning.pooler.apply import Pooler
+
+
+@dataclass(frozen=True, kw_only=True)
+class Estate:
+    """The settings, the control database, the keys and the tenant app of one platform."""
+
+    settings: Settings
+    engine: Engine
+    keyring: Keyring
+    app: TenantApp
+
+    @property
+    def chain(self) -> Chain:
+        """The tenant app's chain."""
+        return tenant_chain(self.app.migrations)
+
+    @property
+    def pooler(self) -> Pooler:
+        """The platform's pooler."""
+        return Pooler(self.settings, self.engine)
+
+    def builder(self, server: Server) -> Builder:
+        """What builds on that server."""
+        return Builder(server=server, tenant_chain=self.chain)
