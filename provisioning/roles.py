@@ -90,7 +90,7 @@ def harden_database(connection: Connection, name: str) -> None:
 
 def harden_catalogue(connection: Connection) -> None:
     """The part of `harden_database` that a copied database inherits from its template."""
-    connection.execute("REVOKE ALL ON SCHEMA public FROM PUBLIC; GRANT ALL ON SCHEMA public TO copyhold_owner")
+    connection.execute("REVOKE ALL ON SCHEMA public FROM PUBLIC; GRANT ALL ON SCHEMA public TO copyhold_owner WITH GRANT OPTION")
     connection.execute(_HARDEN)
     for view in TAKEN_VIEWS:
         connection.execute(sql.SQL("REVOKE ALL ON {} FROM PUBLIC").format(sql.Identifier("pg_catalog", view)))

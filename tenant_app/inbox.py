@@ -11,12 +11,13 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from control_plane.api.errors import install_errors, problems
+from control_plane.api.errors import install_errors
 from control_plane.routing.road import Road
 from control_plane.routing.seam import NewTenant, Owner
 from control_plane.routing.visitor import TheHost
 from tenant_app import seed
 from tenant_app.conversations.endpoints import router as conversations
+from tenant_app.failures import ANY_OTHER, open_to_all
 from tenant_app.messages.endpoints import router as messages
 from tenant_app.passwords import Passwords
 from tenant_app.sessions.endpoints import router as sessions
@@ -35,7 +36,7 @@ class Front(BaseModel):
     """The tenant's slug."""
 
 
-@front.get("/", responses=problems(404, 503))
+@front.get("/", responses=open_to_all())
 async def get_front(route: TheHost) -> Front:
     """Say which app this is, and whose."""
     return Front(app=NAME, tenant=route.slug)
@@ -56,7 +57,7 @@ class Inbox:
         app = FastAPI(
             title="Copyhold inbox",
             max_body_size=limits.body_bytes,
-            responses=problems(413),
+            responses=ANY_OTHER,
             docs_url=None,
             redoc_url=None,
             redirect_slashes=False,

@@ -25,6 +25,8 @@ SUPERUSER = "postgres"
 START_TIMEOUT_S = 300
 """Long: after a crash a cluster replays its log before it answers."""
 STOP_TIMEOUT_S = 60
+LITTLE_ROOM_MB = 100
+"""A new cluster takes about 40."""
 
 HBA = """\
 # Written by Copyhold at every start; changes made here are lost.
@@ -150,7 +152,7 @@ class LocalProvider:
             check=False,
         )
         if done.returncode != 0:
-            raise ProviderError(f"initdb of server {name} failed: {_reason(done.stderr)}")
+            raise ProviderError(f"initdb of server {name} failed: {_reason(done.stderr)}{_room(folder)}")
 
     def _configure(self, name: str, data: Path) -> None:
         """Rewrite our configuration; what an administrator set with ALTER SYSTEM stays in postgresql.auto.conf."""
@@ -214,6 +216,12 @@ def runs_postgres_in(pid: int, data: Path) -> bool:
         return (process / "cwd").readlink() == data and (process / "exe").readlink().name.startswith("postgres")
     except OSError:
         return False
+
+
+def _room(folder: Path) -> str:
+    """PostgreSQL has many words for a full disk; this one is clear."""
+    free_mb = shutil.disk_usage(folder).free // 1024**2
+    return f" (only {free_mb} MB are free there)" if free_mb < LITTLE_ROOM_MB else ""
 
 
 def _reason(stderr: str) -> str:

@@ -7,11 +7,11 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import RedirectResponse
 
-from control_plane.api.errors import problems
 from control_plane.routing.credentials import COOKIE
 from control_plane.routing.visitor import TheSession
 from tenant_app.caller import AsMember
 from tenant_app.door import TheDoor
+from tenant_app.failures import for_callers, open_to_all
 from tenant_app.inputs import PathId
 from tenant_app.pages import Page, ThePaging
 from tenant_app.sessions import service
@@ -22,7 +22,7 @@ from tenant_app.users.schemas import Me
 router = APIRouter(prefix="/api", tags=["sessions"])
 
 
-@router.post("/login", responses=problems(401, 404, 422, 429, 503))
+@router.post("/login", responses=open_to_all(401, 413, 422, 429))
 async def login(door: TheDoor, body: Login, request: Request, response: Response) -> Me:
     """Sign in with e-mail address and password; the answer sets the session's cookie."""
     entry = await service.sign_in(door, body.email, body.password)
@@ -34,7 +34,7 @@ async def login(door: TheDoor, body: Login, request: Request, response: Response
     "/enter",
     status_code=303,
     response_class=RedirectResponse,
-    responses={303: {"description": "Signed in; go to the app."}, **problems(401, 404, 422, 503)},
+    responses={303: {"description": "Signed in; go to the app."}, **open_to_all(401, 422)},
 )
 async def enter(door: TheDoor, ticket: Annotated[str, Query(max_length=400)], request: Request) -> RedirectResponse:
     """Turn a one-use ticket into a session; the answer sets its cookie."""
@@ -44,20 +44,20 @@ async def enter(door: TheDoor, ticket: Annotated[str, Query(max_length=400)], re
     return response
 
 
-@router.post("/logout", status_code=204, responses=problems(401, 403, 404, 503))
+@router.post("/logout", status_code=204, responses=for_callers())
 async def logout(by: AsMember, session: TheSession, response: Response) -> None:
     """End the session that asks, and have its cookie forgotten."""
     await service.sign_out(session, by)
     response.delete_cookie(COOKIE, path="/", httponly=True, samesite="lax")
 
 
-@router.get("/sessions", responses=problems(401, 403, 404, 422, 503))
+@router.get("/sessions", responses=for_callers(422))
 async def list_sessions(by: AsMember, session: TheSession, paging: ThePaging) -> Page[SessionOut]:
     """Where the caller is signed in, newest first."""
     return await service.list_own(session, by, paging)
 
 
-@router.delete("/sessions/{session_id}", status_code=204, responses=problems(401, 403, 404, 503))
+@router.delete("/sessions/{session_id}", status_code=204, responses=for_callers())
 async def end_session(by: AsMember, session: TheSession, session_id: PathId) -> None:
     """Sign the caller out of one place."""
     await service.end_own(session, by, session_id)

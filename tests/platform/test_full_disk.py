@@ -36,7 +36,8 @@ def test_a_first_start_without_room_says_so_and_works_once_there_is_room(small_d
     up = platform.run("up", "--port", str(platform.port))
 
     assert up.returncode == 1
-    assert "No space left on device" in up.stderr
+    assert "initdb of server" in up.stderr
+    assert "MB are free" in up.stderr
     assert len(up.stderr.splitlines()) == 1
     assert platform.processes() == {}
 

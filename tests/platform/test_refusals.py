@@ -229,3 +229,14 @@ def test_a_platform_gets_as_many_open_files_as_there_may_be(running: Platform) -
     soft = next(int(line.split()[3]) for line in limits if line.startswith("Max open files"))
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     assert soft >= min(hard, 65536)
+
+
+@pytest.mark.parametrize("port", ["0", "32768", "70000", "http"])
+def test_a_port_that_cannot_be_is_a_usage_error(place: Path, port: str) -> None:
+    command = [sys.executable, "-m", "cli.main", "up", "--data", str(place / "data"), "--port", port]
+
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+
+    assert done.returncode == 2
+    assert "--port" in done.stderr
+    assert not (place / "data").exists()
