@@ -25,7 +25,8 @@ from provisioning.roles import (
     connect,
     database_exists,
     ensure_login,
-    harden_database,
+    harden_catalogue,
+    restrict_database,
 )
 
 _BUILDING = "building_"
@@ -66,8 +67,6 @@ class Builder:
                 # wal_log: 21 ms against 46-99 for file_copy at the size of a fresh home.
                 copy = sql.SQL("CREATE DATABASE {} TEMPLATE {} STRATEGY wal_log")
                 admin.execute(copy.format(sql.Identifier(name), sql.Identifier(template)))
-        with self.admin(name) as admin:
-            harden_database(admin, name)
         self.admit(name)
 
     def build_schema(self, database: str, schema: str, revision: str) -> None:
@@ -83,6 +82,7 @@ class Builder:
     def admit(self, database: str) -> None:
         """Make the database's login and let it at the protected tables."""
         with self.admin(database) as admin:
+            restrict_database(admin, database)
             ensure_login(admin, database)
             admin.execute(sql.SQL("SET ROLE {}").format(sql.Identifier(OWNER)))
             admin.execute("SELECT tenancy.admit(%s::name)", [database])
@@ -93,7 +93,7 @@ class Builder:
         pads = [bytes(byte ^ 0x36 for byte in block), bytes(byte ^ 0x5C for byte in block)]
         with connect(self._dsn(database, MIGRATOR)) as migrator:
             migrator.execute(
-                "INSERT INTO tenancy.keys (inner_pad, outer_pad) VALUES (%s, %s) ON CONFLICT (\"only\")"
+                'INSERT INTO tenancy.keys (inner_pad, outer_pad) VALUES (%s, %s) ON CONFLICT ("only")'
                 " DO UPDATE SET inner_pad = excluded.inner_pad, outer_pad = excluded.outer_pad",
                 pads,
             )
@@ -145,7 +145,8 @@ class Builder:
 
     def _furnish(self, name: str, revisions: Revisions, *, with_tables: bool) -> None:
         with self.admin(name) as admin:
-            harden_database(admin, name)
+            harden_catalogue(admin)
+            restrict_database(admin, name)  # before its tables exist
             admin.execute(sql.SQL("CREATE SCHEMA IF NOT EXISTS tenancy AUTHORIZATION {}").format(sql.Identifier(OWNER)))
         bring_to(self._dsn(name, MIGRATOR), HOME, "tenancy", revisions.home)
         if with_tables:

@@ -88,7 +88,7 @@ class Layout:
         with _explained(data):
             layout = cls._parse(data, _read(data / "platform.json"))
             if layout.sockets.exists():
-                _refuse_a_foreign_folder(layout.sockets)
+                _refuse_a_foreign_folder(layout.sockets, data.stat().st_uid)
         return layout
 
     def listening(self, *, host: str | None, port: int | None) -> Layout:
@@ -219,7 +219,7 @@ class Layout:
         for name in _FOLDERS:
             (self.data / name).mkdir(mode=0o700, exist_ok=True)
         self.sockets.mkdir(mode=0o700, exist_ok=True)
-        _refuse_a_foreign_folder(self.sockets)
+        _refuse_a_foreign_folder(self.sockets, self.data.stat().st_uid)
 
     def _make_master_key(self) -> None:
         if self.master_key.exists():
@@ -263,8 +263,8 @@ def _refuse_a_used_folder(data: Path) -> None:
             raise ForeignFolderError(f"{data} is not empty and holds no platform; give --data a folder of its own")
 
 
-def _refuse_a_foreign_folder(folder: Path) -> None:
+def _refuse_a_foreign_folder(folder: Path, owner: int) -> None:
     """In /tmp anybody may have made the folder first, and would own the sockets that we trust."""
     found = folder.lstat()
-    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid() or stat.S_IMODE(found.st_mode) & 0o077:
+    if not stat.S_ISDIR(found.st_mode) or found.st_uid != owner or stat.S_IMODE(found.st_mode) & 0o077:
         raise ForeignFolderError(f"{folder} is not a private folder of this user: remove it")

@@ -78,19 +78,20 @@ def prepare_server(connection: Connection) -> None:
     )
 
 
-def harden_database(connection: Connection, name: str) -> None:
-    """Take from PUBLIC, in the connection's database, what tenants could use against each other. Repeatable."""
+def restrict_database(connection: Connection, name: str) -> None:
+    """Let into a database only the platform's roles. A copy does not inherit this from its template. Repeatable."""
     database = sql.Identifier(name)
     connection.execute(sql.SQL("REVOKE ALL ON DATABASE {} FROM PUBLIC").format(database))
     connection.execute(sql.SQL("GRANT CONNECT ON DATABASE {} TO copyhold_migrator, copyhold_mover").format(database))
     connection.execute(sql.SQL("GRANT CONNECT ON DATABASE {} TO copyhold_backup").format(database))
     connection.execute(sql.SQL("GRANT CREATE ON DATABASE {} TO copyhold_owner").format(database))
-    harden_catalogue(connection)
 
 
 def harden_catalogue(connection: Connection) -> None:
-    """The part of `harden_database` that a copied database inherits from its template."""
-    connection.execute("REVOKE ALL ON SCHEMA public FROM PUBLIC; GRANT ALL ON SCHEMA public TO copyhold_owner WITH GRANT OPTION")
+    """Take from PUBLIC, in the connection's database, what tenants could use against each other. Copies inherit it."""
+    connection.execute(
+        "REVOKE ALL ON SCHEMA public FROM PUBLIC; GRANT ALL ON SCHEMA public TO copyhold_owner WITH GRANT OPTION"
+    )
     connection.execute(_HARDEN)
     for view in TAKEN_VIEWS:
         connection.execute(sql.SQL("REVOKE ALL ON {} FROM PUBLIC").format(sql.Identifier("pg_catalog", view)))

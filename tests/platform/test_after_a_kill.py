@@ -38,6 +38,7 @@ def test_up_at_once_after_a_kill_waits_for_what_is_still_ending(platform: Platfo
     assert all(platform.serves(part) for part in PARTS)
 
 
+@pytest.mark.slow
 def test_up_works_after_everything_was_killed_at_once(platform: Platform) -> None:
     platform.up()
     before = platform.starts()
@@ -60,7 +61,7 @@ def test_pid_files_whose_numbers_now_belong_to_others_do_not_matter(platform: Pl
     for server in ("control", "alpha"):
         file = platform.layout.servers / server / "postmaster.pid"
         file.write_text(f"{stranger.pid}\n{file.parent}\n1\n6001\n{platform.layout.run}\n\n  1 1\nready\n")
-        os.chown(file, owner, owner)
+        os.chown(file, owner, -1)
     (platform.layout.run / ".s.PGSQL.6002.lock").write_text(f"{stranger.pid}\n")
     platform.layout.lock.write_text(f'{{"pid": {stranger.pid}, "url": "http://x"}}')
     assert platform.run("down").stdout.startswith("not running")

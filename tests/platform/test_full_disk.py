@@ -31,6 +31,7 @@ def resize(disk: Path, megabytes: int) -> None:
     subprocess.run(["mount", "-o", f"remount,size={megabytes}m", disk], check=True)
 
 
+@pytest.mark.slow
 def test_a_first_start_without_room_says_so_and_works_once_there_is_room(small_disk: Path) -> None:
     platform = Platform(small_disk / "data")
     up = platform.run("up", "--port", str(platform.port))

@@ -21,6 +21,7 @@ def test_a_killed_part_is_started_again(running: Platform, part: str) -> None:
     eventually(lambda: running.pid(part) not in {None, pid} and running.serves(part))
 
 
+@pytest.mark.slow
 def test_a_part_that_cannot_stand_stops_everything_and_is_named(platform: Platform) -> None:
     platform.up()
     (platform.data / "worker-must-die").touch()

@@ -105,6 +105,7 @@ def test_down_says_so_when_nothing_runs(platform: Platform, place: Path) -> None
     assert (nowhere.returncode, nowhere.stdout) == (0, f"not running: there is no platform in {place / 'nowhere'}\n")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_stops_everything(platform: Platform, number: signal.Signals) -> None:
     platform.up()
@@ -154,6 +155,7 @@ def test_data_and_port_survive_a_restart(platform: Platform) -> None:
     assert platform.starts() == before + 1
 
 
+@pytest.mark.slow
 def test_an_unread_terminal_does_not_stop_a_platform(platform: Platform) -> None:
     platform.up()
     assert platform.supervisor is not None
@@ -169,6 +171,7 @@ def test_an_unread_terminal_does_not_stop_a_platform(platform: Platform) -> None
     platform.supervisor.stdout = None
 
 
+@pytest.mark.slow
 def test_libpq_variables_of_the_caller_do_not_reach_the_platform(platform: Platform) -> None:
     platform.up(PGHOST="/nowhere", PGPORT="1", PGOPTIONS="-c default_transaction_read_only=on", PGDATA="/nowhere")
 
