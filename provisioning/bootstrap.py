@@ -38,7 +38,7 @@ class NewerControlDatabaseError(SetupError):
 
 
 def bootstrap(layout: Layout, *, pooler_version: tuple[int, int], tenant_revision: str = "head") -> None:
-    """Bring the platform to where it can serve. A first start builds at `tenant_revision`; later ones keep what is there."""
+    """Bring the platform to where it can serve. A first start builds at `tenant_revision`, later ones keep theirs."""
     _make_control_database(layout)
     settings = layout.settings()
     engine = control_engine(settings.control_dsn, timeout_s=settings.limits.control_timeout_s)

@@ -146,7 +146,7 @@ class Builder:
     def _furnish(self, name: str, revisions: Revisions, *, with_tables: bool) -> None:
         with self.admin(name) as admin:
             harden_catalogue(admin)
-            restrict_database(admin, name)  # before its tables exist
+            restrict_database(admin, name)
             admin.execute(sql.SQL("CREATE SCHEMA IF NOT EXISTS tenancy AUTHORIZATION {}").format(sql.Identifier(OWNER)))
         bring_to(self._dsn(name, MIGRATOR), HOME, "tenancy", revisions.home)
         if with_tables:

@@ -1,7 +1,7 @@
 """The steps by which a tenant gets its home, is suspended and let in again.
 
-Each step is a plain function that may be repeated after a crash at any point of it, and that learns all it needs from the
-roll: it is handed an id and returns nothing. What runs them, in order and durably, is `workflows`.
+Each step is a plain function that may be repeated after a crash at any point of it, and that learns all it needs from
+the roll: it is handed an id and returns nothing. What runs them, in order and durably, is `workflows`.
 """
 
 from __future__ import annotations

@@ -1,0 +1,1 @@
+"""Measurements against the limit: both sides in one run, in turn; only their ratios mean something."""

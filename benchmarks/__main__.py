@@ -1,0 +1,24 @@
+"""`./run bench [NAME]`: one benchmark, or a list of them. The last line printed is one JSON object."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import sys
+
+NAMES = {"routing": "the road against a hard-wired handler; hundreds of silos; signup and silo creation"}
+
+
+def main() -> int:
+    """Run the benchmark named on the command line."""
+    if len(sys.argv) != 2 or sys.argv[1] not in NAMES:
+        lines = "\n".join(f"  {name:<10} {what}" for name, what in NAMES.items())
+        sys.stderr.write(f"usage: ./run bench NAME\n{lines}\n")
+        return 0 if len(sys.argv) == 1 else 2
+    result = importlib.import_module(f"benchmarks.{sys.argv[1]}").run()
+    print(json.dumps(result))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
