@@ -11,9 +11,10 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,14 @@ from control_plane.domain.tenant import Model, Plan, Status
 from control_plane.registry import servers
 from control_plane.registry.engine import transaction
 from control_plane.tenants import service
-from tests.platform_under_test import PASSWORD, PlatformUnderTest, TenantUnderTest, free_port, running_platform
+from tests.platform_under_test import (
+    PASSWORD,
+    PlatformUnderTest,
+    TenantUnderTest,
+    copyhold,
+    free_port,
+    running_platform,
+)
 from tests.waiting import until
 
 SILOS = int(os.environ.get("COPYHOLD_BENCH_SILOS", "300"))
@@ -68,8 +76,8 @@ def _against_hardwired(platform: PlatformUnderTest) -> dict[str, Any]:
 
 
 def _creations(platform: PlatformUnderTest) -> dict[str, Any]:
-    signups = [_timed(lambda n=number: _sign_up(platform, n)) for number in range(CREATIONS)]
-    silos = [_timed(lambda: _create(platform, Model.SILO)) for _ in range(CREATIONS)]
+    signups = [_timed(partial(_sign_up, platform, number)) for number in range(CREATIONS)]
+    silos = [_timed(partial(_create, platform, Model.SILO)) for _ in range(CREATIONS)]
     _say(f"signup to active: {[round(ms) for ms in signups]} ms")
     _say(f"silo to active: {[round(ms) for ms in silos]} ms")
     return {
@@ -93,9 +101,7 @@ def _many_silos(platform: PlatformUnderTest) -> dict[str, Any]:
             measure(port, _always(read), requests=1, clients=1)
         live = _in_turn({name: (port, pick) for name, pick in orders.items()}, clients=CLIENTS, reads=SPREAD_READS)
     for name in orders:
-        _say(
-            f"{name:<8} cap {platform.settings.limits.client_connections}: {_told(capped[name])}   live: {_told(live[name])}"
-        )
+        _say(f"{name:<8} capped: {_told(capped[name])}   a live connection each: {_told(live[name])}")
     one = capped["one"].rps
     return {
         "silos": SILOS,
@@ -108,7 +114,7 @@ def _many_silos(platform: PlatformUnderTest) -> dict[str, Any]:
 
 
 def _in_turn(
-    sides: dict[str, tuple[int, Request | Callable[[int], Request]]], *, clients: int, reads: int = READS
+    sides: Mapping[str, tuple[int, Request | Callable[[int], Request]]], *, clients: int, reads: int = READS
 ) -> dict[str, Figures]:
     found: dict[str, list[Figures]] = {name: [] for name in sides}
     for round_number in range(ROUNDS + 1):
@@ -144,7 +150,7 @@ def _plain_copy(platform: PlatformUnderTest, silo: TenantUnderTest) -> str:
     with transaction(platform.engine) as session:
         servers.ensure_database(session, "beta", PLAIN, Model.SILO)
     name = sql.Identifier(PLAIN)
-    platform.estate.pooler.apply()
+    copyhold("pooler", "apply", "--data", str(platform.data))
     with platform.superuser("beta", "postgres") as admin:
         source = sql.Identifier(home.database)
         admin.execute(sql.SQL("ALTER DATABASE {} ALLOW_CONNECTIONS false").format(source))

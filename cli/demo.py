@@ -123,9 +123,9 @@ class Demo:
         self._say(self._copyhold("migrate", "up").rstrip())
 
     def _tell_where_to_go(self, customers: list[Customer]) -> None:
-        self._say(f"control plane   http://localhost:{self._port}/docs")
+        self._say(f"control plane   http://localhost:{self._port}/openapi.json")
         for customer in customers:
-            self._say(f"{customer.slug:<15} http://{self._host(customer.slug)}/docs")
+            self._say(f"{customer.slug:<15} http://{self._host(customer.slug)}/openapi.json")
         self._say(f"acme signs in with owner@acme.example and the password {PASSWORD!r}")
         key = customers[2].key
         self._say(f"curl -H 'Authorization: Bearer {key}' http://localhost:{self._port}/api/conversations")

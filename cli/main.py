@@ -5,25 +5,58 @@ from __future__ import annotations
 import logging
 import os
 import sys
+from typing import Annotated
 
 import typer
 
-from cli.commands import down, processes, up
+from cli.loading import Entry, lazy_group
 from control_plane.domain.errors import CopyholdError, Kind
+
+COMMANDS = {
+    "up": Entry("cli.commands.up:up", "Start everything on this machine."),
+    "down": Entry("cli.commands.down:down", "Stop the platform that was started here."),
+    "demo": Entry("cli.commands.demo:demo", "See all of it at work, from nothing."),
+    "tenant": Entry("cli.commands.tenant:app", "Make tenants, look at them, suspend them, let them in again."),
+    "key": Entry("cli.commands.key:app", "API keys of tenants."),
+    "server": Entry("cli.commands.server:app", "The PostgreSQL servers that hold tenants."),
+    "migrate": Entry("cli.commands.migrate:app", "Bring the whole fleet to a revision."),
+    "pooler": Entry("cli.commands.pooler:app", "PgBouncer: what it should be told, and what it has been."),
+    "staff": Entry("cli.commands.staff:app", "The people who may use the control plane."),
+    "audit": Entry("cli.commands.audit:app", "Who did what to whom."),
+    "api": Entry("cli.commands.processes:api", "Run one API process."),
+    "worker": Entry("cli.commands.processes:worker", "Run one worker process."),
+}
+
+USAGE_KINDS = frozenset({Kind.INVALID})
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        typer.echo(f"copyhold {version('copyhold')}")
+        raise typer.Exit
+
 
 app = typer.Typer(
     name="copyhold",
-    help="Hybrid tenancy for PostgreSQL: pool, bridge and silo tenants behind one road.",
+    cls=lazy_group(COMMANDS),
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-app.command()(up.up)
-app.command()(down.down)
-app.command()(processes.api)
-app.command()(processes.worker)
 
-USAGE_KINDS = frozenset({Kind.INVALID})
+
+@app.callback()
+def root(
+    _: Annotated[
+        bool, typer.Option("--version", help="Show the version and exit.", callback=_show_version, is_eager=True)
+    ] = False,
+) -> None:
+    """Hybrid tenancy for PostgreSQL: pool, bridge and silo tenants behind one road.
+
+    Every command takes --data DIR, the folder of a platform that `copyhold up` started (default: .copyhold).
+    """
 
 
 def main() -> None:
@@ -32,7 +65,7 @@ def main() -> None:
     COPYHOLD_DEBUG=1 shows the trace as well.
     """
     try:
-        app()
+        app(prog_name="copyhold")
     except CopyholdError as error:
         if os.environ.get("COPYHOLD_DEBUG"):
             logging.getLogger("copyhold").exception("failed")

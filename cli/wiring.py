@@ -10,10 +10,12 @@ from pathlib import Path
 
 from sqlalchemy import Engine
 
+from cli.actor import acting_person
 from cli.options import data_folder
 from cli.supervisor.privileges import drop_to_owner
+from control_plane.domain.errors import UnavailableError
 from control_plane.keyring import Keyring
-from control_plane.registry.engine import control_engine
+from control_plane.registry.engine import ControlDatabaseError, control_engine
 from control_plane.registry.workflows import DurableWorkflows
 from control_plane.routing.seam import TenantApp, load_tenant_app
 from control_plane.settings import Settings
@@ -22,6 +24,12 @@ from migrations.fleet.run import FleetMigration
 from provisioning.estate import Estate
 from provisioning.layout import Layout
 from provisioning.pooler.apply import Pooler
+
+
+class PlatformDownError(UnavailableError):
+    """The control database does not answer: is the platform up?"""
+
+    code = "platform_down"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,6 +41,8 @@ class Platform:
     keyring: Keyring
     workflows: DurableWorkflows
     app: TenantApp
+    actor: str
+    """Who acts, for the audit log."""
 
     @property
     def chain(self) -> Chain:
@@ -60,7 +70,7 @@ def settings_for(data: Path | None) -> Settings:
 
     As root, this process becomes the folder's owner for good.
     """
-    if data is None and "COPYHOLD_CONTROL_DSN" in os.environ:
+    if _told_by_variables(data):
         return Settings.from_environment()
     folder = data_folder(data)
     drop_to_owner(folder)
@@ -69,7 +79,11 @@ def settings_for(data: Path | None) -> Settings:
 
 @contextmanager
 def open_platform(data: Path | None) -> Iterator[Platform]:
-    """The platform, its connections closed at the end of the block."""
+    """The platform, its connections closed at the end of the block.
+
+    PlatformDownError, saying what to do, when the control database does not answer inside the block.
+    """
+    actor = acting_person()  # before this process becomes the platform's own user
     settings = settings_for(data)
     engine = control_engine(settings.control_dsn, timeout_s=settings.limits.control_timeout_s)
     workflows = DurableWorkflows(engine)
@@ -80,7 +94,20 @@ def open_platform(data: Path | None) -> Iterator[Platform]:
             keyring=Keyring.load(settings.master_key_file),
             workflows=workflows,
             app=load_tenant_app(settings.tenant_app),
+            actor=actor,
         )
+    except ControlDatabaseError as error:
+        raise PlatformDownError(_how_to_bring_it_up(data)) from error
     finally:
         workflows.close()
         engine.dispose()
+
+
+def _told_by_variables(data: Path | None) -> bool:
+    return data is None and "COPYHOLD_CONTROL_DSN" in os.environ
+
+
+def _how_to_bring_it_up(data: Path | None) -> str:
+    if _told_by_variables(data):
+        return "the control database does not answer: is it up, and is COPYHOLD_CONTROL_DSN right?"
+    return f"the control database does not answer: is the platform up? copyhold up --data {data_folder(data)}"

@@ -5,6 +5,8 @@ Safe to repeat; `copyhold up` runs it at every start, between the PostgreSQL ser
 
 from __future__ import annotations
 
+import logging
+
 import psycopg
 from dbos import DBOS
 from psycopg import sql
@@ -74,6 +76,8 @@ def _make_control_database(layout: Layout) -> None:
     with connect(address.dsn(database=CONTROL_DATABASE, user=SUPERUSER)) as admin:
         admin.execute(sql.SQL("ALTER SCHEMA public OWNER TO {}").format(login))
     bring_to(dsn, CONTROL, SHARED_SCHEMA, CONTROL.head, owner=CONTROL_DATABASE)
+    # It looks for the database through `postgres`, which our login may not enter, and complains: the database is there.
+    logging.getLogger("dbos").setLevel(logging.ERROR)
     DBOS.migrate(sqlalchemy_url(dsn).render_as_string(hide_password=False))
 
 

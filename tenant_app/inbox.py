@@ -11,6 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from control_plane.api.bodies import BoundedBodies
 from control_plane.api.errors import install_errors
 from control_plane.routing.road import Road
 from control_plane.routing.seam import NewTenant, Owner
@@ -69,7 +70,7 @@ class Inbox:
         app.add_middleware(NeverCached)
         for router in (front, sessions, users, conversations, messages):
             app.include_router(router)
-        return app
+        return BoundedBodies(app, limits.body_bytes)
 
     async def seed(self, session: AsyncSession, tenant: NewTenant, owner: Owner | None) -> None:
         """See control_plane.routing.seam.TenantApp.seed."""

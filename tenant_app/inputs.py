@@ -1,14 +1,12 @@
-"""What callers send: ids in paths, e-mail addresses, bodies; and what an answer shows of a row."""
+"""What callers send: ids in paths, bodies; and what an answer shows of a row."""
 
 from __future__ import annotations
 
 from typing import Annotated
 from uuid import UUID
 
-from email_validator import EmailNotValidError, validate_email
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
-from control_plane.api import text
 from control_plane.domain.ids import parse_id
 
 
@@ -31,19 +29,8 @@ def _id(written: str) -> UUID:
     return row_id
 
 
-def _deliverable_form(email: str) -> str:
-    try:
-        validate_email(email, check_deliverability=False, test_environment=True)
-    except EmailNotValidError as error:
-        raise ValueError(str(error)) from error
-    return email
-
-
 PathId = Annotated[UUID, BeforeValidator(_id)]
 """An id in a path; what cannot be one is answered 404, like one that names nothing (see api/errors.py)."""
-
-Email = Annotated[text.Email, AfterValidator(_deliverable_form)]
-"""An address that mail could be sent to."""
 
 AnyPassword = Annotated[str, Field(min_length=1, max_length=200)]
 """What somebody says is their password; only new ones have to be good ones."""

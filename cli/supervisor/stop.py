@@ -6,6 +6,7 @@ import os
 import signal
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 from cli.supervisor.lock import Holder, holder_of
@@ -13,6 +14,8 @@ from cli.supervisor.privileges import drop_to_owner
 from control_plane.domain.errors import SetupError, UnavailableError
 from provisioning.layout import ForeignFolderError, Layout, NoPlatformError
 
+EXIT_S = 5.0
+"""For the supervisor itself to end, after all of its parts have."""
 PATIENCE_S = 150.0
 """More than all parts together may take to stop."""
 TICK_S = 0.05
@@ -33,6 +36,7 @@ def stop(data: Path, say: Callable[[str], None]) -> None:
     say(f"stopping the platform in {data} (pid {holder.pid})")
     _ask(holder)
     _wait(lock, holder, say)
+    _wait_for_exit(holder.pid)
     say("stopped")
 
 
@@ -56,3 +60,11 @@ def _wait(lock: Path, holder: Holder, say: Callable[[str], None]) -> None:
         if time.monotonic() > until:
             raise UnavailableError(f"still {now.doing or 'running'} after {PATIENCE_S:.0f} s (pid {now.pid})")
         time.sleep(TICK_S)
+
+
+def _wait_for_exit(pid: int) -> None:
+    """A finished process that its parent has not looked at yet has no command line any more."""
+    until = time.monotonic() + EXIT_S
+    with suppress(OSError):
+        while (Path("/proc") / str(pid) / "cmdline").read_bytes() and time.monotonic() < until:
+            time.sleep(TICK_S)

@@ -1,37 +1,32 @@
-"""Placeholder until the control plane's routes are in place."""
+"""The control plane's app: signup for newcomers, /admin for staff, probes and metrics for machines."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from fastapi import FastAPI
-from sqlalchemy import Engine
 
-from control_plane.keyring import Keyring
-from control_plane.registry.workflows import Workflows
-from control_plane.routing.feed import Roll
-from control_plane.routing.throttle import Throttle
-from control_plane.settings import Settings
+from control_plane.api import metrics, probes, signup
+from control_plane.api.admin import audit, fleet, servers, staff, tenants
+from control_plane.api.control import Control, ControlParts
+from control_plane.api.errors import install_errors, problems
+from control_plane.api.headers import NeverCached
 
-
-@dataclass(frozen=True, kw_only=True)
-class ControlParts:
-    """What the routes work with."""
-
-    settings: Settings
-    engine: Engine
-    workflows: Workflows
-    keyring: Keyring
-    roll: Roll
-    throttle: Throttle
+__all__ = ["ControlParts", "create_control_app"]
 
 
 def create_control_app(parts: ControlParts) -> FastAPI:
-    """Placeholder."""
-    app = FastAPI()
-
-    @app.get("/readyz")
-    def readyz() -> dict[str, str]:
-        return {"status": "ok"}
-
+    """The app over `parts`, which the caller has started and will end. Belongs to one event loop."""
+    app = FastAPI(
+        title="Copyhold control plane",
+        max_body_size=parts.settings.limits.body_bytes,
+        responses=problems(413),
+        docs_url=None,
+        redoc_url=None,
+        redirect_slashes=False,
+        generate_unique_id_function=lambda route: route.name,
+    )
+    app.state.control = Control(parts)
+    install_errors(app)
+    app.add_middleware(NeverCached)
+    for module in (signup, staff, tenants, servers, fleet, audit, probes, metrics):
+        app.include_router(module.router)
     return app

@@ -6,6 +6,8 @@ from typing import Annotated
 
 from pydantic import AfterValidator, Field, StringConstraints
 
+from control_plane.emails import EmailError, checked_email
+
 
 def _printable(text: str) -> str:
     if not text.isprintable():
@@ -25,6 +27,13 @@ def _without_nul(text: str) -> str:
     return text
 
 
+def _mailable(text: str) -> str:
+    try:
+        return checked_email(text)
+    except EmailError as error:
+        raise ValueError(error.message) from error
+
+
 Line = Annotated[
     str,
     StringConstraints(strip_whitespace=True, min_length=1, max_length=200),
@@ -41,7 +50,10 @@ Email = Annotated[
     StringConstraints(strip_whitespace=True, to_lower=True, min_length=3, max_length=254),
     AfterValidator(_printable),
 ]
-"""An e-mail address in small letters; its form is checked by `checked_email`."""
+"""What somebody says is their e-mail address, in small letters: for looking up, not for keeping."""
+
+Address = Annotated[Email, AfterValidator(_mailable)]
+"""An e-mail address in small letters that mail could be sent to."""
 
 Password = Annotated[str, Field(min_length=10, max_length=200), AfterValidator(_without_nul)]
 """10 to 200 characters; never answered, logged or kept."""

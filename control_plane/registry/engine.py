@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 from psycopg.conninfo import conninfo_to_dict
 from sqlalchemy import URL, Engine, create_engine
-from sqlalchemy.exc import DBAPIError, OperationalError
+from sqlalchemy.exc import DBAPIError, OperationalError, TimeoutError
 from sqlalchemy.orm import Session
 
 from control_plane.domain.errors import UnavailableError
@@ -53,7 +53,7 @@ def transaction(engine: Engine) -> Iterator[Session]:
     try:
         with Session(engine, expire_on_commit=False) as session, session.begin():
             yield session
-    except OperationalError as error:
+    except (OperationalError, TimeoutError) as error:  # the latter: no free connection in the pool for too long
         raise ControlDatabaseError from error
     except DBAPIError as error:
         if error.connection_invalidated:

@@ -7,10 +7,23 @@ from datetime import timedelta
 from uuid import UUID
 
 from sqlalchemy import delete, func, select
+from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
 from control_plane.domain.ids import new_id
 from control_plane.registry.tables import StaffRow, StaffTokenRow
+
+
+def add(session: Session, *, email: str, role: str, password_hash: str | None) -> StaffRow | None:
+    """Enter a member of staff, or None when the address is taken. Waits for another transaction that is taking it."""
+    values = {"id": new_id(), "email": email, "role": role, "password_hash": password_hash}
+    statement = insert(StaffRow).values(values).on_conflict_do_nothing(index_elements=["email"]).returning(StaffRow)
+    return session.scalars(statement).one_or_none()
+
+
+def get(session: Session, staff_id: UUID) -> StaffRow | None:
+    """The member of staff of that id."""
+    return session.get(StaffRow, staff_id)
 
 
 def by_email(session: Session, email: str) -> StaffRow | None:
@@ -50,3 +63,10 @@ def of_token(session: Session, secret_sha256: str, kind: str) -> StaffRow | None
 def drop_token(session: Session, secret_sha256: str) -> None:
     """End one token or session."""
     session.execute(delete(StaffTokenRow).where(StaffTokenRow.secret_sha256 == secret_sha256))
+
+
+def drop_expired(session: Session, staff_id: UUID) -> None:
+    """Forget what one member can show no more, so that nobody's past piles up."""
+    session.execute(
+        delete(StaffTokenRow).where(StaffTokenRow.staff_id == staff_id, StaffTokenRow.expires_at <= func.now())
+    )

@@ -10,11 +10,15 @@ from uuid import UUID
 
 from dbos import DBOSClient
 from sqlalchemy import Engine
+from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
+
+from control_plane.registry.engine import ControlDatabaseError
 
 QUEUE = "provisioning"
 APPLICATION = "copyhold"
 PROVISION, SUSPEND, RESUME = "provision", "suspend", "resume"
+_GOING_ON = frozenset({"PENDING", "ENQUEUED", "DELAYED"})
 
 
 class Workflows(Protocol):
@@ -39,6 +43,14 @@ class DurableWorkflows:
         """See Workflows."""
         options = {"workflow_name": name, "queue_name": QUEUE, "workflow_id": workflow_id}
         self._client.enqueue_in_transaction(session, options, str(subject))  # type: ignore[arg-type]
+
+    def ended(self, workflow_id: str) -> bool:
+        """Whether the workflow has come to its end, well or not; its progress and its subject tell which."""
+        try:
+            found = self._client.list_workflows(workflow_ids=[workflow_id], load_input=False, load_output=False)
+        except OperationalError as error:
+            raise ControlDatabaseError from error
+        return bool(found) and found[0].status not in _GOING_ON
 
     def close(self) -> None:
         """See Workflows."""

@@ -161,7 +161,7 @@ class Road:
                 if time.monotonic() > thaw_by:
                     raise
                 await self._wait_for_change()
-            except (MovedError, ContextExpiredError, HomeDownError) as refusal:
+            except (MovedError, ClosedError, ContextExpiredError, HomeDownError) as refusal:
                 tries += 1
                 if tries == TRIES or not await self._worth_another_try(refusal, route):
                     raise
@@ -174,7 +174,8 @@ class Road:
         return route
 
     async def _worth_another_try(self, refusal: CopyholdError, route: Route) -> bool:
-        if isinstance(refusal, MovedError):
+        if isinstance(refusal, MovedError | ClosedError):
+            # The fence of a home that was left is closed: only a fresh route tells whether the tenant is.
             await self._reload()
             return self.route_of(route.tenant_id).epoch != route.epoch
         # A kept connection may have died with the pooler; a fresh one tells whether the home is down.

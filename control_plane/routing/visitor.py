@@ -73,7 +73,7 @@ async def visitor(request: Request) -> Visitor:
     cookie = request.cookies.get(COOKIE)
     if cookie is None:
         return Visitor(route=route)
-    _refuse_other_sites(request)
+    refuse_other_sites(request)
     claim = road.sessions.read(cookie)
     if claim.tenant_id != route.tenant_id:
         raise SessionRefusedError
@@ -119,8 +119,11 @@ def _with_key(road: Road, slug: str | None, shown: str) -> Visitor:
     raise KeyRefusedError
 
 
-def _refuse_other_sites(request: Request) -> None:
-    """A cookie travels with requests that other tenants' pages start (their hosts may be same-site with this one)."""
+def refuse_other_sites(request: Request) -> None:
+    """CrossOriginError for an unsafe request that another site's page started; asked of whoever shows a cookie.
+
+    A cookie travels with requests that other tenants' pages start (their hosts may be same-site with this one).
+    """
     if request.method in SAFE_METHODS:
         return
     origin = request.headers.get("origin")

@@ -4,18 +4,18 @@ What this revision expects of the app versions around it (expand, backfill or co
 """
 
 from alembic import op
-${imports if imports else ""}
-revision = ${repr(up_revision)}
-down_revision = ${repr(down_revision)}
-branch_labels = ${repr(branch_labels)}
-depends_on = ${repr(depends_on)}
+
+revision = "${up_revision}"
+down_revision = ${'None' if down_revision is None else f'"{down_revision}"'}
+branch_labels = None
+depends_on = None
 
 
 def upgrade() -> None:
     """Unqualified names only; a new table ends with SELECT tenancy.protect('its_name')."""
-    ${upgrades if upgrades else "pass"}
+    op.execute("...")
 
 
 def downgrade() -> None:
     """Only where nothing is lost; otherwise say why not."""
-    ${downgrades if downgrades else 'raise NotImplementedError("this revision cannot be taken back without losing data")'}
+    raise NotImplementedError("this revision cannot be taken back without losing data")

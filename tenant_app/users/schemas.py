@@ -6,9 +6,9 @@ from datetime import datetime
 from typing import Literal
 from uuid import UUID
 
-from control_plane.api.text import Line, Password
+from control_plane.api.text import Address, Line, Password
 from control_plane.domain.route import Role
-from tenant_app.inputs import AnyPassword, Email, Input, Output
+from tenant_app.inputs import AnyPassword, Input, Output
 
 UserKind = Literal["person", "service"]
 
@@ -16,7 +16,7 @@ UserKind = Literal["person", "service"]
 class NewUser(Input):
     """A person to be; without a password they cannot sign in by one."""
 
-    email: Email
+    email: Address
     name: Line
     role: Role = Role.MEMBER
     password: Password | None = None

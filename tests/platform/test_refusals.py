@@ -107,7 +107,10 @@ def test_a_folder_that_the_service_user_cannot_reach_is_named(place: Path) -> No
     assert f"chmod o+x {closed}" in said
 
 
-@pytest.mark.parametrize("name", ["x" * 120, 'a folder\'s "name" with spaces, 100% odd'])
+ODD = 'a folder\'s "name" with spaces, 100% odd'
+
+
+@pytest.mark.parametrize("name", ["x" * 120, pytest.param(ODD, marks=pytest.mark.slow)])
 def test_a_long_or_odd_path_works(place: Path, copy_to: CopyTo, name: str) -> None:
     platform = Platform(copy_to(place / name))
 

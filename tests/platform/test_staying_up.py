@@ -57,7 +57,9 @@ def test_a_failed_bootstrap_is_undone(platform: Platform) -> None:
     assert platform.processes() == {}
 
 
-@pytest.mark.parametrize("stuck", [{"STUB_WORKER": "never-ready"}, {"STUB_BOOTSTRAP": "hangs"}])
+@pytest.mark.parametrize(
+    "stuck", [pytest.param({"STUB_WORKER": "never-ready"}, marks=pytest.mark.slow), {"STUB_BOOTSTRAP": "hangs"}]
+)
 def test_a_start_that_hangs_can_be_stopped(platform: Platform, stuck: dict[str, str]) -> None:
     process = platform.spawn(**stuck)
     assert process.stdout is not None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import os
 import time
+from collections import Counter
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, cast
@@ -26,6 +27,7 @@ from control_plane.routing.feed import Roll
 from control_plane.routing.road import Road
 from control_plane.routing.seam import NewTenant, Owner
 from control_plane.routing.snapshot import RollSnapshot
+from control_plane.routing.throttle import Throttle
 from control_plane.settings import Limits, Settings
 from migrations.fleet.chains import HOME, tenant_chain
 from provisioning.databases import Builder
@@ -52,6 +54,21 @@ class FixedRoll:
     def put(self, route: Route) -> None:
         """That tenant as it is now."""
         self.snapshot = self.snapshot.changed([route], self.snapshot.version + 1)
+
+
+@dataclass
+class LastingCounter:
+    """Counts without end, so that no test depends on when a minute is over."""
+
+    counts: Counter[str] = field(default_factory=Counter)
+
+    async def hit(self, name: str) -> int:
+        """See routing.throttle.Counter."""
+        self.counts[name] += 1
+        return self.counts[name]
+
+    async def close(self) -> None:
+        """See routing.throttle.Counter."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,6 +102,7 @@ class House:
         )
         roll = FixedRoll()
         road = Road(settings, keyring, cast(Roll, roll), revisions=inbox.revisions)
+        road.throttle = Throttle(LastingCounter())
         return cls(
             builder=builder,
             model=model,

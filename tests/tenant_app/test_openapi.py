@@ -49,7 +49,7 @@ async def test_every_operation_documents_its_answer_and_its_failures(document: d
 
 async def test_whoever_has_to_be_known_is_documented(document: dict[str, Any]) -> None:
     for operation in operations(document):
-        wanted = None if operation["operationId"] in FREE else [{"ApiKey": []}, {"Session": []}]
+        wanted: object = None if operation["operationId"] in FREE else [{"ApiKey": []}, {"Session": []}]
         assert operation.get("security") == wanted, operation["operationId"]
     assert document["components"]["securitySchemes"]["Session"]["name"] == "copyhold_session"
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
+
 import httpx
 import pytest
 
@@ -53,7 +55,7 @@ async def test_a_body_past_the_limit_is_refused(tenant: TenantUnderTest) -> None
 
 
 async def test_a_body_of_unknown_length_past_the_limit_is_refused(tenant: TenantUnderTest) -> None:
-    async def endless() -> object:
+    async def endless() -> AsyncIterator[bytes]:
         for _ in range(tenant.house.road.settings.limits.body_bytes // 1000 + 2):
             yield b"x" * 1000
 

@@ -1,0 +1,72 @@
+"""Following a workflow while it works on a tenant."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from uuid import UUID
+
+from cli.wiring import Platform
+from control_plane.domain.errors import CopyholdError, UnavailableError
+from control_plane.registry import progress, tenants
+from control_plane.registry.engine import transaction
+from control_plane.registry.tables import ProgressRow, TenantRow
+
+POLL_S = 0.05
+SILENCE_S = 5.0
+"""After this long without a step, whoever waits is told that the worker may be down."""
+WAIT_S = 120.0
+
+
+class GaveUpError(CopyholdError):
+    """The workflow ended before all was done."""
+
+    code = "workflow_failed"
+
+
+class NotYetError(UnavailableError):
+    """It is not done yet, and goes on."""
+
+    code = "not_yet"
+
+
+def follow(
+    platform: Platform,
+    tenant_id: UUID,
+    workflow_id: str,
+    steps: int,
+    on_step: Callable[[ProgressRow], None],
+    on_silence: Callable[[float], None],
+    *,
+    wait_s: float = WAIT_S,
+) -> TenantRow:
+    """Wait until a workflow of that many steps is done, telling each; the tenant as it is then.
+
+    GaveUpError, with the reason where it is known, when it ended without them. NotYetError after `wait_s`.
+    """
+    seen, silent_since, warned = 0, time.monotonic(), False
+    deadline = silent_since + wait_s
+    while True:
+        # Asked first: what is recorded after this was recorded by a workflow that had not ended.
+        ended = platform.workflows.ended(workflow_id)
+        tenant, done = _state(platform, tenant_id, workflow_id)
+        for row in done[seen:]:
+            on_step(row)
+            silent_since = time.monotonic()
+        seen = len(done)
+        if seen == steps:
+            return tenant
+        if ended:
+            raise GaveUpError(tenant.failure or f"given up after {seen} of {steps} steps; the worker's log says why")
+        now = time.monotonic()
+        if now > deadline:
+            raise NotYetError(f"not done after {wait_s:.0f} s; it goes on as soon as a worker can")
+        if not warned and now - silent_since > SILENCE_S:
+            on_silence(now - silent_since)
+            warned = True
+        time.sleep(POLL_S)
+
+
+def _state(platform: Platform, tenant_id: UUID, workflow_id: str) -> tuple[TenantRow, list[ProgressRow]]:
+    with transaction(platform.engine) as session:
+        return tenants.get(session, tenant_id), list(progress.of_workflow(session, workflow_id))

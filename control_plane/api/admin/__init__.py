@@ -1,0 +1,1 @@
+"""HTTP for staff: everything under /admin."""

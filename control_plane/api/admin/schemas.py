@@ -1,0 +1,140 @@
+"""What staff see of tenants and what they send about them."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated
+from uuid import UUID
+
+from pydantic import Field
+
+from control_plane.api.inputs import Input, Name, Output
+from control_plane.api.schemas import TenantOut
+from control_plane.api.text import Address, Line
+from control_plane.domain.route import Role
+from control_plane.domain.tenant import SLUG_LENGTH_MAX, Model, Plan
+
+
+class NewTenant(Input):
+    """A tenant to be made for a customer."""
+
+    name: Line
+    slug: Annotated[str | None, Field(max_length=SLUG_LENGTH_MAX, description="Made from the name without it.")] = None
+    plan: Plan
+    model: Model
+    server: Name | None = None
+    """Chosen by room without it."""
+    region: Name | None = None
+    owner_email: Address | None = None
+
+
+class NewPlan(Input):
+    """The plan that a tenant is to be on."""
+
+    plan: Plan
+
+
+class NewKey(Input):
+    """An API key to be made. Without scopes it may do all that its role may."""
+
+    name: Line
+    role: Role = Role.MEMBER
+    scopes: Annotated[list[str], Field(max_length=10, description="read, write")] = []
+
+
+class ListedTenant(TenantOut):
+    """A tenant in a list."""
+
+    created_at: datetime
+    failure: str | None = None
+    """Why its home could not be made."""
+
+
+class TenantPage(Output):
+    """Some tenants, oldest first, and where the next page starts."""
+
+    items: list[ListedTenant]
+    next: UUID | None
+
+
+class PlanChange(Output):
+    """Since when a tenant has had a plan."""
+
+    plan: Plan
+    actor: str
+    at: datetime
+
+
+class HomeOut(Output):
+    """Where a tenant lives. `epoch` and `revision` are set once its route leads there."""
+
+    tenant_id: UUID
+    slug: str
+    model: Model
+    server: str
+    database: str
+    db_schema: str = Field(serialization_alias="schema")
+    state: str
+    epoch: int | None
+    revision: str | None
+    created_at: datetime
+
+
+class HomePage(Output):
+    """Some homes, oldest first, and where the next page starts."""
+
+    items: list[HomeOut]
+    next: UUID | None
+
+
+class StepOut(Output):
+    """One step of a workflow that is done."""
+
+    step: str
+    duration_ms: int
+    at: datetime
+
+
+class WorkflowOut(Output):
+    """How far a workflow is."""
+
+    id: str
+    steps: list[StepOut]
+
+
+class TenantDetails(ListedTenant):
+    """All that the control plane knows of one tenant."""
+
+    activated_at: datetime | None
+    wanted_server: str | None
+    wanted_region: str | None
+    home: HomeOut | None
+    keys: int
+    """Those that are good for something."""
+    plan_history: list[PlanChange]
+    workflow: WorkflowOut | None
+    """The newest one."""
+
+
+class KeyOut(Output):
+    """An API key, without its secret."""
+
+    id: UUID
+    tenant_id: UUID
+    name: str
+    role: Role
+    scopes: list[str]
+    created_at: datetime
+    revoked_at: datetime | None
+
+
+class KeyList(Output):
+    """Every key of a tenant, oldest first."""
+
+    items: list[KeyOut]
+
+
+class KeyWithSecret(KeyOut):
+    """A new API key; `key` is told this once."""
+
+    key: str

@@ -1,0 +1,107 @@
+"""HTTP for servers: what they hold, and whether they take more."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter
+from sqlalchemy.orm import Session
+
+from control_plane import audit
+from control_plane.api.desk import AsOps, AsSupport
+from control_plane.api.errors import problems
+from control_plane.api.inputs import Input, Output, ServerName
+from control_plane.domain.server import Server, ServerStatus
+from control_plane.domain.tenant import Model
+from control_plane.registry import reports, servers
+
+router = APIRouter(prefix="/admin/servers", tags=["servers"])
+
+
+class NewServerStatus(Input):
+    """Whether the server is to take new tenants."""
+
+    status: ServerStatus
+
+
+class ServerOut(Output):
+    """A server. Its address is nobody's business here."""
+
+    name: str
+    provider: str
+    region: str
+    models: list[Model]
+    status: ServerStatus
+    capacity: int
+    tenants: int
+    """Homes there, those being built included."""
+    connections: int
+
+
+class DatabaseOut(Output):
+    """A database that holds tenants."""
+
+    name: str
+    model: Model
+    homes: int
+    home_revision: str | None
+
+
+class ServerDetails(ServerOut):
+    """A server with its databases."""
+
+    databases: list[DatabaseOut]
+
+
+class ServerList(Output):
+    """Every server, by name."""
+
+    items: list[ServerOut]
+
+
+@router.get("", responses=problems(401, 503))
+async def list_servers(desk: AsSupport) -> ServerList:
+    """Every server with what it holds."""
+    return await desk.run(_all)
+
+
+@router.get("/{name}", responses=problems(401, 404, 503))
+async def get_server(name: ServerName, desk: AsSupport) -> ServerDetails:
+    """One server with its databases."""
+    return await desk.run(_details, name)
+
+
+@router.put("/{name}/status", responses=problems(401, 403, 404, 422, 503))
+async def put_server_status(name: ServerName, body: NewServerStatus, desk: AsOps) -> ServerOut:
+    """Let a server take new tenants, or not; those that it has stay."""
+    return await desk.run(_set_status, name, body.status, desk.actor)
+
+
+def _all(session: Session) -> ServerList:
+    load = servers.tenants_on(session)
+    return ServerList(items=[_shown(server, load.get(server.name, 0)) for server in servers.all_servers(session)])
+
+
+def _details(session: Session, name: str) -> ServerDetails:
+    server = servers.server_named(session, name)
+    databases = [DatabaseOut.model_validate(found) for found in reports.databases_on(session, server)]
+    shown = _shown(server, sum(database.homes for database in databases))
+    return ServerDetails(**shown.model_dump(), databases=databases)
+
+
+def _set_status(session: Session, name: str, status: ServerStatus, actor: str) -> ServerOut:
+    servers.set_server_status(session, name, status)
+    audit.record(session, actor, "server.status", name, status=str(status))
+    session.flush()
+    return _shown(servers.server_named(session, name), servers.tenants_on(session).get(name, 0))
+
+
+def _shown(server: Server, tenants: int) -> ServerOut:
+    return ServerOut(
+        name=server.name,
+        provider=server.provider,
+        region=server.region,
+        models=list(server.models),
+        status=server.status,
+        capacity=server.capacity,
+        tenants=tenants,
+        connections=server.connections,
+    )

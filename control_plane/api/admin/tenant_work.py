@@ -1,0 +1,156 @@
+"""What staff do to tenants and see of them, each in one transaction: found by slug or id, shown as JSON shows them."""
+
+from __future__ import annotations
+
+from uuid import UUID
+
+from sqlalchemy.orm import Session
+
+from control_plane.api.admin.schemas import (
+    HomeOut,
+    HomePage,
+    KeyList,
+    KeyOut,
+    KeyWithSecret,
+    ListedTenant,
+    NewKey,
+    NewTenant,
+    PlanChange,
+    StepOut,
+    TenantDetails,
+    TenantPage,
+    WorkflowOut,
+)
+from control_plane.domain.errors import ConflictError, NotFoundError
+from control_plane.domain.tenant import Plan
+from control_plane.entitlements import change_plan
+from control_plane.registry import keys, progress, reports, tenants
+from control_plane.registry.reports import HomeReport
+from control_plane.registry.tables import TenantRow
+from control_plane.registry.workflows import Workflows
+from control_plane.signup.service import chosen_slug
+from control_plane.tenants import service
+from control_plane.tenants.service import OwnerWish, TenantWish
+
+
+def page(session: Session, *, after: UUID | None, limit: int) -> TenantPage:
+    """Some tenants, oldest first."""
+    rows = tenants.page(session, after=after, limit=limit + 1)
+    items = [ListedTenant.model_validate(row) for row in rows[:limit]]
+    return TenantPage(items=items, next=items[-1].id if len(rows) > limit else None)
+
+
+def details(session: Session, ref: str) -> TenantDetails:
+    """All that the control plane knows of one tenant."""
+    row = tenants.find(session, ref)
+    homes = reports.homes(session, after=None, limit=1, tenant_id=row.id)
+    return TenantDetails(
+        **ListedTenant.model_validate(row).model_dump(),
+        activated_at=row.activated_at,
+        wanted_server=row.wanted_server,
+        wanted_region=row.wanted_region,
+        home=_home(homes[0]) if homes else None,
+        keys=sum(key.revoked_at is None for key in keys.of_tenant(session, row.id)),
+        plan_history=[PlanChange.model_validate(change) for change in tenants.plan_history(session, row.id)],
+        workflow=_workflow(session, row.workflow_id) if row.workflow_id else None,
+    )
+
+
+def onboard(session: Session, workflows: Workflows, new: NewTenant, actor: str) -> ListedTenant:
+    """A tenant made for a customer; the same wish again goes on with one that is not ready. ConflictError when the
+    one that is being made is for another owner."""
+    owner = OwnerWish(email=new.owner_email, name=new.owner_email.partition("@")[0]) if new.owner_email else None
+    wish = TenantWish(
+        slug=chosen_slug(new.slug, new.name),
+        name=new.name,
+        plan=new.plan,
+        model=new.model,
+        server=new.server,
+        region=new.region,
+        owner=owner,
+    )
+    row = service.create(session, workflows, wish, actor)
+    kept = tenants.pending_owner(session, row.id)
+    if (kept.email if kept else None) != new.owner_email:
+        raise ConflictError(f"{row.slug!r} is being made for another owner")
+    return _listed(session, row)
+
+
+def put_on_plan(session: Session, ref: str, plan: Plan, actor: str) -> ListedTenant:
+    """The tenant on that plan."""
+    row = tenants.find(session, ref, lock=True)
+    change_plan(session, row, plan, actor)
+    return _listed(session, row)
+
+
+def suspend(session: Session, workflows: Workflows, ref: str, actor: str) -> ListedTenant:
+    """The tenant, refused from now on."""
+    row = tenants.find(session, ref, lock=True)
+    service.suspend(session, workflows, row, actor)
+    return _listed(session, row)
+
+
+def resume(session: Session, workflows: Workflows, ref: str, actor: str) -> ListedTenant:
+    """The tenant, which will be let in again."""
+    row = tenants.find(session, ref, lock=True)
+    service.resume(session, workflows, row, actor)
+    return _listed(session, row)
+
+
+def list_keys(session: Session, ref: str) -> KeyList:
+    """Every key of the tenant, without its secret."""
+    row = tenants.find(session, ref)
+    return KeyList(items=[KeyOut.model_validate(key) for key in keys.of_tenant(session, row.id)])
+
+
+def create_key(session: Session, ref: str, new: NewKey, actor: str) -> KeyWithSecret:
+    """A new key with its text."""
+    row = tenants.find(session, ref)
+    key, text = service.create_key(session, row, name=new.name, role=new.role, scopes=new.scopes, actor=actor)
+    return KeyWithSecret(**KeyOut.model_validate(key).model_dump(), key=text)
+
+
+def revoke_key(session: Session, key_id: UUID, actor: str) -> None:
+    """Make a key worthless."""
+    service.revoke_key(session, key_id, actor)
+
+
+def homes(session: Session, *, after: UUID | None, limit: int) -> HomePage:
+    """Some homes, oldest first."""
+    found = reports.homes(session, after=after, limit=limit + 1)
+    return HomePage(
+        items=[_home(report) for report in found[:limit]], next=found[limit - 1].home.id if len(found) > limit else None
+    )
+
+
+def workflow(session: Session, workflow_id: str) -> WorkflowOut:
+    """How far a workflow is; NotFoundError when nobody has heard of it."""
+    found = _workflow(session, workflow_id)
+    if not found.steps and reports.tenant_of_workflow(session, workflow_id) is None:
+        raise NotFoundError("there is no such workflow")
+    return found
+
+
+def _listed(session: Session, row: TenantRow) -> ListedTenant:
+    session.flush()
+    return ListedTenant.model_validate(row)
+
+
+def _workflow(session: Session, workflow_id: str) -> WorkflowOut:
+    steps = [StepOut.model_validate(row) for row in progress.of_workflow(session, workflow_id)]
+    return WorkflowOut(id=workflow_id, steps=steps)
+
+
+def _home(report: HomeReport) -> HomeOut:
+    return HomeOut(
+        tenant_id=report.home.tenant_id,
+        slug=report.slug,
+        model=report.home.model,
+        server=report.server,
+        database=report.database,
+        db_schema=report.home.schema,
+        state=report.home.state,
+        epoch=report.epoch,
+        revision=report.revision,
+        created_at=report.home.created_at,
+    )

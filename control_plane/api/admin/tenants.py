@@ -1,0 +1,92 @@
+"""HTTP for tenants, their plans, keys, homes and workflows."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter, Response
+
+from control_plane.api.admin import tenant_work as work
+from control_plane.api.admin.schemas import (
+    HomePage,
+    KeyList,
+    KeyWithSecret,
+    ListedTenant,
+    NewKey,
+    NewPlan,
+    NewTenant,
+    TenantDetails,
+    TenantPage,
+    WorkflowOut,
+)
+from control_plane.api.desk import AsOps, AsSupport
+from control_plane.api.errors import problems
+from control_plane.api.inputs import PAGE_ROWS, After, Limit, PathId, TenantRef, WorkflowRef
+
+router = APIRouter(prefix="/admin", tags=["tenants"])
+
+
+@router.get("/tenants", responses=problems(401, 422, 503))
+async def list_tenants(desk: AsSupport, limit: Limit = PAGE_ROWS, after: After = None) -> TenantPage:
+    """Tenants, oldest first."""
+    return await desk.run(work.page, after=after, limit=limit)
+
+
+@router.post("/tenants", status_code=202, responses=problems(401, 403, 409, 422, 503))
+async def create_tenant(body: NewTenant, desk: AsOps, response: Response) -> ListedTenant:
+    """Begin to make a tenant; its details tell how far it is."""
+    tenant = await desk.run(work.onboard, desk.workflows, body, desk.actor)
+    response.headers["Location"] = f"/admin/tenants/{tenant.slug}"
+    return tenant
+
+
+@router.get("/tenants/{tenant}", responses=problems(401, 404, 503))
+async def get_tenant(tenant: TenantRef, desk: AsSupport) -> TenantDetails:
+    """All about one tenant."""
+    return await desk.run(work.details, tenant)
+
+
+@router.put("/tenants/{tenant}/plan", responses=problems(401, 403, 404, 409, 422, 503))
+async def put_tenant_plan(tenant: TenantRef, body: NewPlan, desk: AsOps) -> ListedTenant:
+    """Put a tenant on a plan."""
+    return await desk.run(work.put_on_plan, tenant, body.plan, desk.actor)
+
+
+@router.post("/tenants/{tenant}/suspend", status_code=202, responses=problems(401, 403, 404, 409, 503))
+async def suspend_tenant(tenant: TenantRef, desk: AsOps) -> ListedTenant:
+    """Refuse a tenant everywhere: by route at once, by fence in a moment."""
+    return await desk.run(work.suspend, desk.workflows, tenant, desk.actor)
+
+
+@router.post("/tenants/{tenant}/resume", status_code=202, responses=problems(401, 403, 404, 409, 503))
+async def resume_tenant(tenant: TenantRef, desk: AsOps) -> ListedTenant:
+    """Begin to let a suspended tenant in again."""
+    return await desk.run(work.resume, desk.workflows, tenant, desk.actor)
+
+
+@router.get("/tenants/{tenant}/keys", responses=problems(401, 404, 503))
+async def list_keys(tenant: TenantRef, desk: AsSupport) -> KeyList:
+    """A tenant's API keys, revoked ones too."""
+    return await desk.run(work.list_keys, tenant)
+
+
+@router.post("/tenants/{tenant}/keys", status_code=201, responses=problems(401, 403, 404, 409, 422, 503))
+async def create_key(tenant: TenantRef, body: NewKey, desk: AsOps) -> KeyWithSecret:
+    """Make an API key; only this answer ever holds it."""
+    return await desk.run(work.create_key, tenant, body, desk.actor)
+
+
+@router.delete("/keys/{key_id}", status_code=204, responses=problems(401, 403, 404, 503))
+async def revoke_key(key_id: PathId, desk: AsOps) -> None:
+    """Make an API key worthless; repeating it is fine."""
+    await desk.run(work.revoke_key, key_id, desk.actor)
+
+
+@router.get("/homes", responses=problems(401, 422, 503))
+async def list_homes(desk: AsSupport, limit: Limit = PAGE_ROWS, after: After = None) -> HomePage:
+    """Where tenants live, oldest homes first."""
+    return await desk.run(work.homes, after=after, limit=limit)
+
+
+@router.get("/workflows/{workflow_id:path}", responses=problems(401, 404, 503))
+async def get_workflow(workflow_id: WorkflowRef, desk: AsSupport) -> WorkflowOut:
+    """How far a workflow is."""
+    return await desk.run(work.workflow, workflow_id)

@@ -1,0 +1,1 @@
+"""People of the SaaS company: who they are, what they show, what their role allows."""
