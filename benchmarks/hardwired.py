@@ -1,4 +1,4 @@
-"""The inbox's own handler without the road: one engine on one database, no tenancy of any kind. What the road is held against.
+"""The inbox's own handler without the road, to hold the road against: one engine on one database, no tenancy of any kind.
 
 Run as a process: `python -m benchmarks.hardwired PORT SOCKET_FOLDER POOLER_PORT DATABASE`.
 """

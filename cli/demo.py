@@ -1,4 +1,4 @@
-"""The demonstration: a platform from nothing, three tenants in three models, and what each of them can and cannot see."""
+"""The demonstration: a platform from nothing, three tenants in three models, and what each can and cannot see."""
 
 from __future__ import annotations
 
@@ -151,7 +151,7 @@ class Demo:
 
 @contextmanager
 def platform(data: Path, port: int) -> Iterator[subprocess.Popen[bytes]]:
-    """A platform in the foreground, built one revision behind, that ends with the block. Yields its process when ready."""
+    """A platform built one revision behind, in the foreground, ended with the block. Yields its process when ready."""
     command = [*COPYHOLD, "up", "--data", str(data), "--port", str(port), "--at", FIRST_REVISION]
     process = subprocess.Popen(command, stdin=subprocess.DEVNULL)
     try:

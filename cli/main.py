@@ -1,4 +1,4 @@
-"""The root of the `copyhold` command: its sub-commands, and the one place where an error becomes a line for a person."""
+"""The root of the `copyhold` command: its sub-commands, and the one place where an error becomes a person's line."""
 
 from __future__ import annotations
 

@@ -80,17 +80,18 @@ def counted(number: int, noun: str) -> str:
 
 
 @contextmanager
-def progress(title: str, total: int, *, counting: bool = False) -> Iterator[Tell]:
-    """Shows how much of `total` is done: a bar on a terminal; elsewhere the lines told, or (`counting`) now and then a count."""
-    if sys.stdout.isatty():
+def progress(title: str, total: int, *, quiet: bool = False, counting: bool = False) -> Iterator[Tell]:
+    """Shows how much of `total` is done, unless `quiet`: a bar on a terminal, above it the lines told.
+
+    Elsewhere those lines alone, and where they are few (`counting`) now and then a count.
+    """
+    if quiet:
+        yield _silent
+    elif sys.stdout.isatty():
         with _bar(title, total) as tell:
             yield tell
     else:
         yield _counts(title, total) if counting else _lines
-
-
-def silent(_: str | None) -> None:
-    """Tells nobody."""
 
 
 @contextmanager
@@ -98,7 +99,13 @@ def _bar(title: str, total: int) -> Iterator[Tell]:
     # Imported here: only a terminal needs it.
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-    columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    columns = (
+        SpinnerColumn(),
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+    )
     with Progress(*columns, transient=True) as bar:
         task = bar.add_task(title, total=total)
 
@@ -123,6 +130,10 @@ def _counts(title: str, total: int) -> Tell:
             say(f"{title}: {done} of {total}")
 
     return tell
+
+
+def _silent(_: str | None) -> None:
+    return
 
 
 def _lines(line: str | None) -> None:

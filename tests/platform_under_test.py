@@ -49,7 +49,12 @@ def free_port() -> int:
 def copyhold(*arguments: str, check: bool = True, timeout_s: float = 120) -> subprocess.CompletedProcess[str]:
     """Run the `copyhold` command and return what it printed."""
     return subprocess.run(
-        [*COPYHOLD, *arguments], check=check, timeout=timeout_s, text=True, capture_output=True, stdin=subprocess.DEVNULL
+        [*COPYHOLD, *arguments],
+        check=check,
+        timeout=timeout_s,
+        text=True,
+        capture_output=True,
+        stdin=subprocess.DEVNULL,
     )
 
 
@@ -166,9 +171,7 @@ class PlatformUnderTest:
         """A new key of that tenant; the API may need a moment to hear of it."""
         with transaction(self.engine) as session:
             tenant = tenants.get(session, tenant_id)
-            _, key = service.create_key(
-                session, tenant, name=f"{role} key", role=role, scopes=scopes, actor="tests"
-            )
+            _, key = service.create_key(session, tenant, name=f"{role} key", role=role, scopes=scopes, actor="tests")
         return key
 
     def status(self, tenant_id: UUID) -> tuple[Status, str | None]:

@@ -30,6 +30,13 @@ STATUS: Mapping[Kind, int] = {
     Kind.UNAVAILABLE: 503,
     Kind.FAILED: 500,
 }
+CODES: Mapping[int, str] = {
+    404: "not_found",
+    405: "method_not_allowed",
+    413: "too_large",
+    415: "unsupported_media_type",
+}
+"""Codes of what the framework itself refuses; the phrases of statuses change between versions of Python."""
 MEDIA_TYPE = "application/problem+json"
 log = structlog.get_logger()
 
@@ -97,7 +104,7 @@ async def _ours(request: Request, error: Exception) -> Response:
     return answer_error(error)
 
 
-async def _invalid(request: Request, error: Exception) -> Response:
+async def _invalid(_request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
     found = error.errors()
     # An id that is no id names nothing: it is answered like an unknown one.
@@ -107,10 +114,10 @@ async def _invalid(request: Request, error: Exception) -> Response:
     return answer(422, "The request is not valid.", "invalid", errors=fields)
 
 
-async def _http(request: Request, error: Exception) -> Response:
+async def _http(_request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     phrase = HTTPStatus(error.status_code).phrase
-    response = answer(error.status_code, f"{phrase}.", phrase.lower().replace(" ", "_"))
+    response = answer(error.status_code, f"{phrase}.", CODES.get(error.status_code, f"http_{error.status_code}"))
     response.headers.update(error.headers or {})
     return response
 

@@ -33,7 +33,7 @@ class Budget:
 
 
 def share_out(servers: Iterable[Server], entries: Iterable[Entry]) -> Budget:
-    """Every entry gets one connection at least; many silos then oversubscribe a server, and idle ones are let go early."""
+    """Every entry gets one connection at least: many silos oversubscribe a server, and idle ones are let go early."""
     entries = list(entries)
     sizes: dict[UUID, int] = {}
     subscribed: dict[str, float] = {}

@@ -39,6 +39,7 @@ def control_engine(dsn: str, *, timeout_s: float, pool_size: int = 5) -> Engine:
         max_overflow=pool_size,
         pool_timeout=timeout_s,
         pool_pre_ping=True,
+        hide_parameters=True,
         connect_args={
             "connect_timeout": max(2, int(timeout_s)),
             "options": f"-c statement_timeout={int(timeout_s * 1000)} -c idle_in_transaction_session_timeout=60000",

@@ -82,7 +82,11 @@ class Road:
             age_s=limits.connection_age_s,
         )
         self._engine = create_async_engine(
-            "postgresql+psycopg://", poolclass=NullPool, async_creator=self._lend, use_native_hstore=False
+            "postgresql+psycopg://",
+            poolclass=NullPool,
+            async_creator=self._lend,
+            use_native_hstore=False,
+            hide_parameters=True,  # An error's text ends in logs, and parameters are tenants' values.
         )
         event.listen(self._engine.sync_engine, "begin", _send_begin)
         self._checked: set[tuple[UUID, str, str | None]] = set()

@@ -15,7 +15,6 @@ from sqlalchemy.orm import (
     ORMExecuteState,
     Session,
     UOWTransaction,
-    declarative_mixin,
     mapped_column,
     with_loader_criteria,
 )
@@ -31,7 +30,6 @@ class ForeignRowError(CopyholdError):
     code = "foreign_row"
 
 
-@declarative_mixin
 class TenantScoped:
     """A table of tenants: `tenant_id` first in its key, filled in by the session."""
 

@@ -47,7 +47,8 @@ class Visitor:
 def host_of(request: Request) -> str:
     """The host the request was sent to: small letters, no port, no final dot."""
     host = request.headers.get("host", "").strip().lower()
-    return host.rpartition(":")[0].rstrip(".") if ":" in host else host.rstrip(".")
+    name, _, port = host.rpartition(":")
+    return (name if name and port.isdigit() else host).rstrip(".")
 
 
 def slug_in(host: str, base_domain: str) -> str | None:
@@ -81,7 +82,7 @@ async def visitor(request: Request) -> Visitor:
 
 
 async def host_tenant(request: Request) -> Route:
-    """The tenant whose host was asked, whatever the visitor shows: an old cookie must not keep anybody from signing in."""
+    """The tenant whose host was asked, whatever is shown: an old cookie must not keep anybody from signing in."""
     road: Road = request.app.state.road
     return _at_host(road, slug_in(host_of(request), road.settings.base_domain))
 

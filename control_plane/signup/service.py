@@ -1,8 +1,8 @@
 """Signing up: a form becomes a tenant whose home is being made, once, however often the form is sent.
 
-A newcomer who sends the same form again, because the answer was lost or the making failed, goes on with the same tenant;
-the password proves that it is the same person. Passwords are hashed and checked between transactions, never inside one:
-so the claim on a slug is read first, the owner proven against it, and the claim looked at again when signing up.
+A newcomer who sends the same form again, because the answer was lost or the making failed, goes on with the same
+tenant; the password proves that it is the same person. Passwords are hashed and checked between transactions, never
+inside one: the claim on a slug is read first, the owner proven against it, and the claim looked at again at the end.
 """
 
 from __future__ import annotations

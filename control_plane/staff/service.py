@@ -25,7 +25,7 @@ from control_plane.staff.roles import StaffRole
 
 TOKEN_LIFE = timedelta(days=365)
 SESSION_LIFE = timedelta(hours=12)
-_SECRET = r"[A-Za-z0-9_-]{43}"
+_RANDOM = r"[A-Za-z0-9_-]{43}"
 
 
 class StaffExistsError(ConflictError):
@@ -59,7 +59,7 @@ class Shown(enum.StrEnum):
     SESSION = "session"
 
 
-_FORM = {Shown.TOKEN: re.compile("chs_" + _SECRET), Shown.SESSION: re.compile(_SECRET)}
+_FORM = {Shown.TOKEN: re.compile("chs_" + _RANDOM), Shown.SESSION: re.compile(_RANDOM)}
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -64,7 +64,7 @@ class _Statements:
 
 @dataclass(frozen=True, kw_only=True)
 class Chain:
-    """One Alembic chain: `location` is `package:folder`, `version_schema` where its version stands if not by the tables."""
+    """One Alembic chain at `package:folder`; `version_schema` is where its version stands if not beside its tables."""
 
     name: str
     location: str

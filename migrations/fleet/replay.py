@@ -36,8 +36,9 @@ class NotMigratedError(CopyholdError):
 def bring_to(dsn: str, chain: Chain, schema: str, wanted: str, *, owner: str = "copyhold_owner") -> bool:
     """Bring the target at `schema` of the database at `dsn` to `wanted`; False when it was there already.
 
-    `dsn` is a direct connection of a role that may become `owner`, who owns what is made. Committed a revision at a time; the version row is read back. DDL that waits
-    longer than LOCK_TIMEOUT_MS for a table gives way and is tried again, LOCK_TRIES times in all.
+    `dsn` is a direct connection of a role that may become `owner`, who owns what is made. Committed a revision at a
+    time; the version row is read back. DDL that waits longer than LOCK_TIMEOUT_MS for a table gives way and is tried
+    again, LOCK_TRIES times in all.
     """
     with psycopg.connect(dsn, autocommit=True, prepare_threshold=None) as connection:
         _settle(connection, schema, owner)

@@ -1,9 +1,9 @@
 """The tenancy schema: keys, fences, the signed context and the protection of tenant tables.
 
-A request shows a token: tenant | epoch | mode | expiry | mac. The mac is HMAC-SHA256 over the first four and the name of
-the database, under a key that the app cannot read. `enter` checks it, asks the fence, and seals the tenant into a setting
-of this transaction alone: the seal is bound to the server process and the transaction's start, so that it is worth
-nothing elsewhere.
+A request shows a token: tenant | epoch | mode | expiry | mac. The mac is HMAC-SHA256 over the first four and the name
+of the database, under a key that the app cannot read. `enter` checks it, asks the fence, and seals the tenant into a
+setting of this transaction alone: the seal is bound to the server process and the transaction's start, so that it is
+worth nothing elsewhere.
 
 SQLSTATEs (class CH): 001 bad token, 002 expired, 003 epoch differs, 004 frozen, 005 suspended, 006 closed, 007 no fence
 here, 008 no context, 009 not open yet.
@@ -37,8 +37,9 @@ CREATE TABLE tenancy.logins (name name PRIMARY KEY)
 """,
 )
 
-# The advisory lock lets a freeze wait for every transaction that is inside, and keeps later ones out. Above READ COMMITTED
-# a snapshot may be older than the freeze: there the row itself is locked, so that the transaction fails and does not slip.
+# The advisory lock lets a freeze wait for every transaction that is inside, and keeps later ones out. Above READ
+# COMMITTED a snapshot may be older than the freeze: there the row itself is locked, so that the transaction fails
+# instead of slipping by.
 ENTER = """
 CREATE FUNCTION tenancy.enter(token text) RETURNS void
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
@@ -98,8 +99,8 @@ BEGIN
     IF length(context) = 100 THEN
         SELECT * INTO pads FROM tenancy.keys;
         IF right(context, 64) = encode(sha256(pads.outer_pad || sha256(pads.inner_pad ||
-            convert_to('seal|' || left(context, 36) || '|' || pg_backend_pid() || '|' || extract(epoch FROM now()), 'UTF8')
-        )), 'hex') THEN
+            convert_to('seal|' || left(context, 36) || '|' || pg_backend_pid() || '|' || extract(epoch FROM now()),
+                'UTF8'))), 'hex') THEN
             RETURN left(context, 36)::uuid;
         END IF;
     END IF;

@@ -1,0 +1,287 @@
+"""`copyhold tenant …`: making tenants, looking at them, suspending them and letting them in again."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from cli import following, onboarding, output
+from cli.following import NotYetError
+from cli.loading import command_group
+from cli.options import DataOption, JsonOption
+from cli.showing import TenantInList, TenantShown, home_in_line, in_list, tenant_shown
+from cli.wiring import Platform, open_platform
+from control_plane.domain.tenant import Model, Plan, Status
+from control_plane.emails import checked_email
+from control_plane.entitlements import change_plan
+from control_plane.registry import tenants
+from control_plane.registry.engine import transaction
+from control_plane.registry.tables import ProgressRow, TenantRow
+from control_plane.registry.workflows import PROVISION, RESUME, SUSPEND
+from control_plane.tenants import service
+from control_plane.tenants.service import OwnerWish, TenantWish
+from provisioning import steps
+
+STEPS = {PROVISION: len(steps.PROVISION), SUSPEND: len(steps.SUSPEND), RESUME: len(steps.RESUME)}
+INTERRUPTED = 130
+"""What shells say of a command that ctrl-C ended."""
+
+app = command_group()
+
+TenantArgument = Annotated[str, typer.Argument(metavar="TENANT", help="Its slug or id.", show_default=False)]
+
+
+@app.command()
+def create(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="The company's name.", show_default=False)],
+    plan: Annotated[Plan, typer.Option("--plan", help="What it pays for.", show_default=False)],
+    model: Annotated[Model, typer.Option("--model", help="How it is housed.", show_default=False)],
+    slug: Annotated[str | None, typer.Option("--slug", help="Its host's name; made from NAME without it.")] = None,
+    server: Annotated[str | None, typer.Option("--server", help="Where it is to live; chosen without it.")] = None,
+    region: Annotated[str | None, typer.Option("--region", help="Only servers of this region.")] = None,
+    email: Annotated[str | None, typer.Option("--email", help="Its owner, who is given a link to sign in.")] = None,
+    wait: Annotated[bool, typer.Option("--wait/--no-wait", help="Return once it is ready, or at once.")] = True,
+    data: DataOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Make a tenant and its home.
+
+    The same command again goes on with a tenant whose making failed or still goes on.
+
+    \b
+    Example: copyhold tenant create "Globex & Co" --plan professional --model bridge
+    Example: copyhold tenant create Initech --plan enterprise --model silo --email it@initech.example
+    """
+    wish = TenantWish(
+        slug=onboarding.slug_for(name, slug),
+        name=name,
+        plan=plan,
+        model=model,
+        server=server,
+        region=region,
+        owner=owner_of(email) if email else None,
+    )
+    started = time.monotonic()
+    with open_platform(data) as platform:
+        begun = onboarding.begin(platform, wish)
+        if wait:
+            follow(platform, begun.slug, begun.workflow_id, data, quiet=as_json)
+        seconds = time.monotonic() - started
+        shown, link = tenant_shown(platform, begun.slug), onboarding.sign_in_link(platform, begun)
+    if as_json:
+        output.print_json({**shown, "seconds": round(seconds, 3), "sign_in_link": link})
+    else:
+        _print_made(shown, seconds, link)
+        if not wait:
+            output.note(f"it is being made; see how far it is: {_show_command(begun.slug, data)}")
+
+
+@app.command("list")
+def list_(
+    status: Annotated[Status | None, typer.Option("--status", help="Only those.")] = None,
+    search: Annotated[str | None, typer.Option("--search", metavar="TEXT", help="In slug or name.")] = None,
+    data: DataOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """List tenants, oldest first.
+
+    Example: copyhold tenant list --status active --search glob
+    """
+    with open_platform(data) as platform:
+        found = listed(platform, status, search)
+    if as_json:
+        output.print_json(found)
+    elif found:
+        head = ("slug", "name", "model", "plan", "status", "id")
+        output.print_table(head, [list({**row}[key] for key in head) for row in found])
+    else:
+        output.note("no tenants" if status is None and search is None else "no such tenants")
+
+
+@app.command()
+def show(
+    tenant: TenantArgument,
+    watch: Annotated[
+        bool, typer.Option("--watch", help="First wait until what is being done to it is done, showing each step.")
+    ] = False,
+    data: DataOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Show one tenant: who it is, where it lives, how it is.
+
+    Example: copyhold tenant show globex
+    """
+    with open_platform(data) as platform:
+        if watch and (workflow_id := newest_workflow(platform, tenant)):
+            follow(platform, tenant, workflow_id, data, quiet=as_json)
+        shown = tenant_shown(platform, tenant)
+    if as_json:
+        output.print_json(shown)
+    else:
+        _print_shown(shown)
+
+
+@app.command()
+def plan(
+    tenant: TenantArgument,
+    plan: Annotated[Plan, typer.Argument(metavar="PLAN", help="What it is to pay for.", show_default=False)],
+    data: DataOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Put a tenant on a plan.
+
+    Example: copyhold tenant plan globex enterprise
+    """
+    with open_platform(data) as platform:
+        changed = put_on_plan(platform, tenant, plan)
+        shown = tenant_shown(platform, tenant)
+    if as_json:
+        output.print_json(shown)
+    else:
+        output.say(f"{shown['slug']} is on {plan}" + ("" if changed else " already"))
+
+
+@app.command()
+def suspend(tenant: TenantArgument, data: DataOption = None, as_json: JsonOption = False) -> None:
+    """Refuse a tenant everywhere until it is resumed. Nothing of it is lost.
+
+    Returns once its home itself refuses it.
+
+    Example: copyhold tenant suspend globex
+    """
+    with open_platform(data) as platform:
+        workflow_id = begin_suspending(platform, tenant)
+        follow(platform, tenant, workflow_id, data, quiet=as_json)
+        _print_done(tenant_shown(platform, tenant), as_json)
+
+
+@app.command()
+def resume(tenant: TenantArgument, data: DataOption = None, as_json: JsonOption = False) -> None:
+    """Let a suspended tenant in again; returns once it is served.
+
+    Example: copyhold tenant resume globex
+    """
+    with open_platform(data) as platform:
+        workflow_id = begin_resuming(platform, tenant)
+        follow(platform, tenant, workflow_id, data, quiet=as_json)
+        _print_done(tenant_shown(platform, tenant), as_json)
+
+
+def owner_of(email: str) -> OwnerWish:
+    """An owner without a password, named like the address; EmailError when no mail could be sent there."""
+    address = checked_email(email)
+    return OwnerWish(email=address, name=address.partition("@")[0])
+
+
+def listed(platform: Platform, status: Status | None, search: str | None) -> list[TenantInList]:
+    """Every tenant of that status whose slug or name holds `search`, oldest first."""
+    with transaction(platform.engine) as session:
+        return [in_list(row) for row in tenants.search(session, search, status)]
+
+
+def put_on_plan(platform: Platform, tenant: str, plan: Plan) -> bool:
+    """Whether the tenant was on another plan before."""
+    with transaction(platform.engine) as session:
+        return change_plan(session, tenants.find(session, tenant, lock=True), plan, platform.actor)
+
+
+def newest_workflow(platform: Platform, tenant: str) -> str | None:
+    """The id of what was last started for the tenant."""
+    with transaction(platform.engine) as session:
+        return tenants.find(session, tenant).workflow_id
+
+
+def begin_suspending(platform: Platform, tenant: str) -> str:
+    """Suspend the tenant by its route, and have its home refuse it; the id of the workflow that does."""
+    with transaction(platform.engine) as session:
+        row = tenants.find(session, tenant, lock=True)
+        service.suspend(session, platform.workflows, row, platform.actor)
+        return _workflow_of(row)
+
+
+def begin_resuming(platform: Platform, tenant: str) -> str:
+    """Have a suspended tenant let in again; the id of the workflow that does it."""
+    with transaction(platform.engine) as session:
+        row = tenants.find(session, tenant, lock=True)
+        service.resume(session, platform.workflows, row, platform.actor)
+        return _workflow_of(row)
+
+
+def follow(platform: Platform, tenant: str, workflow_id: str, data: Path | None, *, quiet: bool) -> None:
+    """Wait for the workflow, showing each step as it is done. GaveUpError with the reason when it fails."""
+    kind = workflow_id.partition("/")[0]
+    with transaction(platform.engine) as session:
+        tenant_id = tenants.find(session, tenant).id
+    with _leaving_it_alone(tenant, data), output.progress(kind, STEPS[kind], quiet=quiet) as tell:
+
+        def on_step(row: ProgressRow) -> None:
+            tell(f"  {row.step.replace('_', ' '):<16}{output.in_time(row.duration_ms):>9}")
+
+        def on_silence(seconds: float) -> None:
+            output.note(f"nothing has happened for {seconds:.0f} s: is a worker running?")
+
+        following.follow(platform, tenant_id, workflow_id, STEPS[kind], on_step, on_silence)
+
+
+def _workflow_of(row: TenantRow) -> str:
+    assert row.workflow_id is not None
+    return row.workflow_id
+
+
+@contextmanager
+def _leaving_it_alone(tenant: str, data: Path | None) -> Iterator[None]:
+    """Whoever stops waiting is told that the work goes on, and how to look at it."""
+    try:
+        yield
+    except KeyboardInterrupt as error:
+        output.note(f"it goes on without you; see how far it is: {_show_command(tenant, data)}")
+        raise typer.Exit(INTERRUPTED) from error
+    except NotYetError as error:
+        raise NotYetError(f"{error.message}; see how far it is: {_show_command(tenant, data)}") from error
+
+
+def _show_command(tenant: str, data: Path | None) -> str:
+    return f"copyhold tenant show {tenant} --watch" + (f" --data {data}" if data else "")
+
+
+def _print_made(tenant: TenantShown, seconds: float, link: str | None) -> None:
+    facts: list[tuple[str, object]] = [("id", tenant["id"]), ("url", tenant["url"])]
+    if tenant["home"]:
+        facts.append(("home", home_in_line(tenant["home"])))
+    facts.append((tenant["status"], f"after {output.in_time(seconds * 1000)}"))
+    output.print_facts(facts)
+    if link:
+        output.say(f"\nThe owner signs in here, once, within {onboarding.TICKET_LIFE_S // 60} minutes:\n{link}")
+
+
+def _print_shown(tenant: TenantShown) -> None:
+    facts: list[tuple[str, object]] = [
+        ("name", tenant["name"]),
+        ("slug", tenant["slug"]),
+        ("id", tenant["id"]),
+        ("status", tenant["status"]),
+        ("plan", tenant["plan"]),
+        ("model", tenant["model"]),
+        ("home", home_in_line(tenant["home"])),
+        ("epoch", tenant["epoch"]),
+        ("revision", tenant["revision"]),
+        ("keys", tenant["keys"]),
+        ("url", tenant["url"]),
+        ("created", tenant["created_at"]),
+        ("activated", tenant["activated_at"]),
+    ]
+    if tenant["failure"]:
+        facts.append(("failure", tenant["failure"]))
+    output.print_facts(facts)
+
+
+def _print_done(tenant: TenantShown, as_json: bool) -> None:
+    if as_json:
+        output.print_json(tenant)
+    else:
+        output.say(f"{tenant['slug']} is {tenant['status']}")

@@ -1,0 +1,86 @@
+"""Tenants as commands show them, in JSON and to a person."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import TypedDict
+
+from cli.onboarding import tenant_url
+from cli.wiring import Platform
+from control_plane.registry import keys, reports, tenants
+from control_plane.registry.engine import transaction
+from control_plane.registry.tables import TenantRow
+
+
+class TenantInList(TypedDict):
+    """A tenant in a list."""
+
+    id: str
+    slug: str
+    name: str
+    model: str
+    status: str
+    plan: str
+    created_at: datetime
+
+
+class HomeShown(TypedDict):
+    """Where a tenant lives."""
+
+    server: str
+    database: str
+    schema: str
+    model: str
+
+
+class TenantShown(TenantInList):
+    """All that the roll knows of one tenant; without a home, what comes of it is null."""
+
+    activated_at: datetime | None
+    failure: str | None
+    url: str
+    home: HomeShown | None
+    server: str | None
+    epoch: int | None
+    revision: str | None
+    keys: int
+    """Those that are good for something."""
+
+
+def in_list(row: TenantRow) -> TenantInList:
+    """The row as lists show it."""
+    return TenantInList(
+        id=str(row.id),
+        slug=row.slug,
+        name=row.name,
+        model=row.model,
+        status=row.status,
+        plan=row.plan,
+        created_at=row.created_at,
+    )
+
+
+def tenant_shown(platform: Platform, text: str) -> TenantShown:
+    """The tenant of that slug or id, or UnknownTenantError."""
+    with transaction(platform.engine) as session:
+        row = tenants.find(session, text)
+        found = reports.homes(session, after=None, limit=1, tenant_id=row.id)
+        home = found[0] if found else None
+        good_keys = sum(key.revoked_at is None for key in keys.of_tenant(session, row.id))
+        return TenantShown(
+            **in_list(row),
+            activated_at=row.activated_at,
+            failure=row.failure,
+            url=tenant_url(platform.settings, row.slug),
+            home=home
+            and HomeShown(server=home.server, database=home.database, schema=home.home.schema, model=home.home.model),
+            server=home and home.server,
+            epoch=home and home.epoch,
+            revision=home and home.revision,
+            keys=good_keys,
+        )
+
+
+def home_in_line(home: HomeShown | None) -> str | None:
+    """A home as one line."""
+    return home and f"{home['server']} / {home['database']} / {home['schema']}"
