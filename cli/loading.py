@@ -35,10 +35,10 @@ def lazy_group(entries: Mapping[str, Entry]) -> type[TyperGroup]:
             super().__init__(**attributes)
             self.commands = _Commands(entries)
 
-        def list_commands(self, ctx: Any) -> list[str]:
+        def list_commands(self, _context: Any) -> list[str]:
             return list(entries)
 
-        def format_commands(self, ctx: Any, formatter: Any) -> None:
+        def format_commands(self, _context: Any, formatter: Any) -> None:
             with formatter.section("Commands"):
                 formatter.write_dl([(name, entry.summary) for name, entry in entries.items()])
 

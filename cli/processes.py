@@ -87,6 +87,7 @@ async def _lifespan(platform: Platform, app: Starlette) -> AsyncIterator[None]:
             keyring=platform.keyring,
             roll=roll,
             throttle=road.throttle,
+            source=road.source,
         )
         app.state.base_domain = settings.base_domain
         app.state.control, app.state.tenant = create_control_app(parts), platform.app.create_asgi(road)

@@ -97,8 +97,10 @@ def list_(
     if as_json:
         output.print_json(found)
     elif found:
-        head = ("slug", "name", "model", "plan", "status", "id")
-        output.print_table(head, [list({**row}[key] for key in head) for row in found])
+        output.print_table(
+            ("slug", "name", "model", "plan", "status", "id"),
+            [(row["slug"], row["name"], row["model"], row["plan"], row["status"], row["id"]) for row in found],
+        )
     else:
         output.note("no tenants" if status is None and search is None else "no such tenants")
 

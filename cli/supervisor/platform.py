@@ -118,7 +118,7 @@ def _api(layout: Layout, processes: Processes) -> Part:
 def _worker(layout: Layout, processes: Processes) -> Part:
     return Part(
         name="worker",
-        what="workflows: signup, moves, fleet",
+        what="workflows: homes made, suspended, let in",
         command=(*processes.worker, "--data", str(layout.data)),
         folder=layout.run,
         log=layout.logs / "worker.log",

@@ -21,6 +21,12 @@ def add(session: Session, *, email: str, role: str, password_hash: str | None) -
     return session.scalars(statement).one_or_none()
 
 
+def remove(session: Session, email: str) -> bool:
+    """Strike a member of staff with all they can show; False when there is nobody of that address."""
+    gone = session.execute(delete(StaffRow).where(StaffRow.email == email).returning(StaffRow.id))
+    return gone.one_or_none() is not None
+
+
 def get(session: Session, staff_id: UUID) -> StaffRow | None:
     """The member of staff of that id."""
     return session.get(StaffRow, staff_id)

@@ -16,7 +16,7 @@ from uuid import UUID
 from sqlalchemy.orm import Session
 
 from control_plane import audit, passwords
-from control_plane.domain.errors import ConflictError, ForbiddenError, UnauthenticatedError
+from control_plane.domain.errors import ConflictError, ForbiddenError, NotFoundError, UnauthenticatedError
 from control_plane.emails import checked_email
 from control_plane.registry import staff
 from control_plane.registry.tables import StaffRow
@@ -32,6 +32,12 @@ class StaffExistsError(ConflictError):
     """There is a member of staff of that e-mail address."""
 
     code = "staff_exists"
+
+
+class UnknownStaffError(NotFoundError):
+    """There is no member of staff of that e-mail address."""
+
+    code = "staff_unknown"
 
 
 class StaffRefusedError(UnauthenticatedError):
@@ -86,6 +92,14 @@ def add(session: Session, *, email: str, role: StaffRole, actor: str, password_h
         raise StaffExistsError(f"there is a member of staff with the address {email!r}")
     audit.record(session, actor, "staff.add", row.email, role=row.role)
     return _member(row)
+
+
+def remove(session: Session, *, email: str, actor: str) -> None:
+    """Strike a member of staff: their tokens and sessions end with this. UnknownStaffError when there is nobody."""
+    address = email.strip().lower()
+    if not staff.remove(session, address):
+        raise UnknownStaffError(f"there is no member of staff with the address {email!r}")
+    audit.record(session, actor, "staff.remove", address)
 
 
 def issue_token(session: Session, member: StaffMember, *, actor: str, life: timedelta = TOKEN_LIFE) -> str:
