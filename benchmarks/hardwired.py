@@ -1,48 +1,29 @@
-"""The inbox's own handler without the road, to hold the road against: one engine on one database, no tenancy of any kind.
+"""The inbox's own handler without the road, to hold the road against: one engine, one database, no tenancy at all.
 
 Run as a process: `python -m benchmarks.hardwired PORT SOCKET_FOLDER POOLER_PORT DATABASE`.
 """
 
-from __future__ import annotations
-
+# Annotations are not postponed here: FastAPI could not see the local dependency in them.
 import sys
 from collections.abc import AsyncIterator
-from uuid import UUID
+from typing import Annotated
 
 import uvicorn
-from fastapi import FastAPI
+from fastapi import Depends, FastAPI
 from sqlalchemy import URL
 from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
 
-from control_plane.domain.route import ApiKey, Role, Route
-from control_plane.domain.tenant import Model, Plan, Status
-from control_plane.routing.visitor import Visitor, tenant_session, visitor
-from tenant_app.messages.endpoints import router
-
-NOBODY = UUID(int=0)
+from tenant_app.inputs import PathId
+from tenant_app.messages import service
+from tenant_app.messages.schemas import MessageOut, Order
+from tenant_app.pages import Page, ThePaging
 
 
 def app_on(sockets: str, port: int, database: str) -> FastAPI:
-    """The messages routes over an ordinary pooled engine."""
-    url = URL.create(
-        "postgresql+psycopg", username=database, database=database, query={"host": sockets, "port": str(port)}
-    )
+    """The list of messages over an ordinary pooled engine."""
+    query = {"host": sockets, "port": str(port)}
+    url = URL.create("postgresql+psycopg", username=database, database=database, query=query)
     engine = create_async_engine(url, pool_size=100, connect_args={"prepare_threshold": None})
-    key = ApiKey(id=NOBODY, name="bench", role=Role.OWNER, scopes=(), secret_sha256="")
-    route = Route(
-        tenant_id=NOBODY,
-        slug="bench",
-        name="bench",
-        plan=Plan.STARTER,
-        model=Model.SILO,
-        status=Status.ACTIVE,
-        epoch=1,
-        revision=None,
-        home=None,
-    )
-
-    async def anybody() -> Visitor:
-        return Visitor(route=route, key=key)
 
     async def session() -> AsyncIterator[AsyncSession]:
         async with AsyncSession(engine, expire_on_commit=False) as plain:
@@ -50,8 +31,18 @@ def app_on(sockets: str, port: int, database: str) -> FastAPI:
             await plain.commit()
 
     app = FastAPI()
-    app.include_router(router)
-    app.dependency_overrides |= {visitor: anybody, tenant_session: session}
+
+    # Not the inbox's router with other dependencies put in: FastAPI takes those apart anew at each request.
+    @app.get("/api/conversations/{conversation_id}/messages")
+    async def list_messages(
+        session: Annotated[AsyncSession, Depends(session, scope="function")],
+        conversation_id: PathId,
+        paging: ThePaging,
+        order: Order = Order.OLDEST,
+    ) -> Page[MessageOut]:
+        """What was said in a conversation."""
+        return await service.list_in(session, conversation_id, order, paging)
+
     return app
 
 

@@ -15,6 +15,7 @@ from control_plane.domain.errors import CopyholdError, Kind
 COMMANDS = {
     "up": Entry("cli.commands.up:up", "Start everything on this machine."),
     "down": Entry("cli.commands.down:down", "Stop the platform that was started here."),
+    "doctor": Entry("cli.commands.doctor:doctor", "Look at everything, and say what is not as it must be."),
     "demo": Entry("cli.commands.demo:demo", "See all of it at work, from nothing."),
     "tenant": Entry("cli.commands.tenant:app", "Make tenants, look at them, suspend them, let them in again."),
     "key": Entry("cli.commands.key:app", "API keys of tenants."),

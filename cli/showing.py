@@ -9,6 +9,7 @@ from cli.onboarding import tenant_url
 from cli.wiring import Platform
 from control_plane.registry import keys, reports, tenants
 from control_plane.registry.engine import transaction
+from control_plane.registry.reports import HomeReport
 from control_plane.registry.tables import TenantRow
 
 
@@ -72,15 +73,18 @@ def tenant_shown(platform: Platform, text: str) -> TenantShown:
             activated_at=row.activated_at,
             failure=row.failure,
             url=tenant_url(platform.settings, row.slug),
-            home=home
-            and HomeShown(server=home.server, database=home.database, schema=home.home.schema, model=home.home.model),
-            server=home and home.server,
-            epoch=home and home.epoch,
-            revision=home and home.revision,
+            home=_home(home) if home else None,
+            server=home.server if home else None,
+            epoch=home.epoch if home else None,
+            revision=home.revision if home else None,
             keys=good_keys,
         )
 
 
-def home_in_line(home: HomeShown | None) -> str | None:
+def home_in_line(home: HomeShown) -> str:
     """A home as one line."""
-    return home and f"{home['server']} / {home['database']} / {home['schema']}"
+    return f"{home['server']} / {home['database']} / {home['schema']}"
+
+
+def _home(found: HomeReport) -> HomeShown:
+    return HomeShown(server=found.server, database=found.database, schema=found.home.schema, model=found.home.model)

@@ -23,11 +23,11 @@ from migrations.fleet.chains import Chain, tenant_chain
 from migrations.fleet.run import FleetMigration
 from provisioning.estate import Estate
 from provisioning.layout import Layout
-from provisioning.pooler.apply import Pooler
+from provisioning.pooler.apply import Pooler, PoolerDownError
 
 
 class PlatformDownError(UnavailableError):
-    """The control database does not answer: is the platform up?"""
+    """A part of the platform does not answer: is it up?"""
 
     code = "platform_down"
 
@@ -81,7 +81,7 @@ def settings_for(data: Path | None) -> Settings:
 def open_platform(data: Path | None) -> Iterator[Platform]:
     """The platform, its connections closed at the end of the block.
 
-    PlatformDownError, saying what to do, when the control database does not answer inside the block.
+    PlatformDownError, saying what to do, when control database or pooler do not answer inside the block.
     """
     actor = acting_person()  # before this process becomes the platform's own user
     settings = settings_for(data)
@@ -97,7 +97,9 @@ def open_platform(data: Path | None) -> Iterator[Platform]:
             actor=actor,
         )
     except ControlDatabaseError as error:
-        raise PlatformDownError(_how_to_bring_it_up(data)) from error
+        raise PlatformDownError(f"the control database does not answer: {_what_to_do(data)}") from error
+    except PoolerDownError as error:
+        raise PlatformDownError(f"the pooler does not answer: {_what_to_do(data)}") from error
     finally:
         workflows.close()
         engine.dispose()
@@ -107,7 +109,7 @@ def _told_by_variables(data: Path | None) -> bool:
     return data is None and "COPYHOLD_CONTROL_DSN" in os.environ
 
 
-def _how_to_bring_it_up(data: Path | None) -> str:
+def _what_to_do(data: Path | None) -> str:
     if _told_by_variables(data):
-        return "the control database does not answer: is it up, and is COPYHOLD_CONTROL_DSN right?"
-    return f"the control database does not answer: is the platform up? copyhold up --data {data_folder(data)}"
+        return "is it up, and are the COPYHOLD_* variables right?"
+    return f"is the platform up? copyhold up --data {data_folder(data)}"

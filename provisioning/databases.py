@@ -89,13 +89,11 @@ class Builder:
 
     def install_key(self, database: str, key: bytes) -> None:
         """Give the database the key under which context tokens are signed for it; an older key is replaced."""
-        block = key.ljust(HMAC_BLOCK_BYTES, b"\0")
-        pads = [bytes(byte ^ 0x36 for byte in block), bytes(byte ^ 0x5C for byte in block)]
         with connect(self._dsn(database, MIGRATOR)) as migrator:
             migrator.execute(
                 'INSERT INTO tenancy.keys (inner_pad, outer_pad) VALUES (%s, %s) ON CONFLICT ("only")'
                 " DO UPDATE SET inner_pad = excluded.inner_pad, outer_pad = excluded.outer_pad",
-                pads,
+                context_pads(key),
             )
 
     def ensure_fence(self, database: str, tenant_id: UUID, epoch: int) -> None:
@@ -154,6 +152,12 @@ class Builder:
 
     def _dsn(self, database: str, role: str) -> str:
         return direct_dsn(self.server, database, role)
+
+
+def context_pads(key: bytes) -> tuple[bytes, bytes]:
+    """A signing key as tenancy.keys holds it: the inner and outer pad of HMAC."""
+    block = key.ljust(HMAC_BLOCK_BYTES, b"\0")
+    return bytes(byte ^ 0x36 for byte in block), bytes(byte ^ 0x5C for byte in block)
 
 
 def _template_name(revisions: Revisions) -> str:

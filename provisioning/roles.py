@@ -25,7 +25,7 @@ IDLE_TIMEOUT_S = 30
 # What the app's login could use against its neighbours in one server: reading their statements (context tokens stand in
 # them), ending their sessions, holding the locks that fences rely on, large objects (shared by role), the WAL.
 # Functions of these names, in all their forms, and these views are taken from PUBLIC in every database.
-_TAKEN_FUNCTIONS = (
+TAKEN_FUNCTIONS = (
     "pg_stat_get_activity",
     "pg_stat_get_backend_activity",
     "pg_lock_status",
@@ -34,9 +34,10 @@ _TAKEN_FUNCTIONS = (
     "pg_logical_emit_message",
     "pg_export_snapshot",
     "pg_notify",
+    "loread",
+    "lowrite",
 )
-_TAKEN_PREFIXES = ("pg_advisory_", "pg_try_advisory_", "lo_")
-_TAKEN_EXACT = ("loread", "lowrite")
+TAKEN_PATTERN = "^(pg_advisory_|pg_try_advisory_|lo_)"
 TAKEN_VIEWS = ("pg_stat_activity", "pg_locks")
 
 _HARDEN = sql.SQL(
@@ -56,8 +57,8 @@ END
 $$
 """
 ).format(
-    functions=sql.Literal([*_TAKEN_FUNCTIONS, *_TAKEN_EXACT]),
-    pattern=sql.Literal(f"^({'|'.join(_TAKEN_PREFIXES)})"),
+    functions=sql.Literal(list(TAKEN_FUNCTIONS)),
+    pattern=sql.Literal(TAKEN_PATTERN),
 )
 
 
@@ -95,16 +96,25 @@ def harden_catalogue(connection: Connection) -> None:
     connection.execute(_HARDEN)
     for view in TAKEN_VIEWS:
         connection.execute(sql.SQL("REVOKE ALL ON {} FROM PUBLIC").format(sql.Identifier("pg_catalog", view)))
+    # Without DO, a statement that was slipped in cannot catch the cancel that ends it and go on.
+    connection.execute(
+        "REVOKE USAGE ON LANGUAGE plpgsql FROM PUBLIC;"
+        " GRANT USAGE ON LANGUAGE plpgsql TO copyhold_owner, copyhold_migrator, copyhold_mover"
+    )
 
 
 def ensure_login(connection: Connection, name: str) -> None:
-    """The app's login of a database: no attribute, no membership, bounded statements. Named like its database."""
+    """The app's login of a database: no attribute, no membership, bounded statements. Named like its database.
+
+    Settings that it has given itself go: PostgreSQL lets every role change its own, and so an SQL injection as well.
+    """
     login = sql.Identifier(name)
     if not role_exists(connection, name):
         connection.execute(sql.SQL("CREATE ROLE {} LOGIN").format(login))
     connection.execute(
         sql.SQL(
-            "ALTER ROLE {0} SET statement_timeout = {1}; ALTER ROLE {0} SET idle_in_transaction_session_timeout = {2};"
+            "ALTER ROLE {0} RESET ALL; ALTER ROLE {0} IN DATABASE {0} RESET ALL;"
+            " ALTER ROLE {0} SET statement_timeout = {1}; ALTER ROLE {0} SET idle_in_transaction_session_timeout = {2};"
             " GRANT CONNECT ON DATABASE {0} TO {0}"
         ).format(login, sql.Literal(f"{STATEMENT_TIMEOUT_S}s"), sql.Literal(f"{IDLE_TIMEOUT_S}s"))
     )

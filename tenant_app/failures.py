@@ -4,12 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from control_plane.api.errors import Problem, problems
+from control_plane.api.errors import problems
 
 Responses = dict[int | str, dict[str, Any]]
-
-ANY_OTHER: Responses = {"default": {"model": Problem, "description": "Any other failure."}}
-"""For every operation. It also keeps FastAPI from announcing its own form of 422, which nobody is ever answered."""
 
 
 def open_to_all(*more: int) -> Responses:

@@ -8,17 +8,17 @@ from fastapi import APIRouter, FastAPI
 from pydantic import BaseModel
 from sqlalchemy import MetaData
 from sqlalchemy.ext.asyncio import AsyncSession
-from starlette.datastructures import MutableHeaders
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import ASGIApp
 
 from control_plane.api.bodies import BoundedBodies
-from control_plane.api.errors import install_errors
+from control_plane.api.errors import ANY_OTHER, install_errors
+from control_plane.api.headers import NeverCached
 from control_plane.routing.road import Road
 from control_plane.routing.seam import NewTenant, Owner
 from control_plane.routing.visitor import TheHost
 from tenant_app import seed
 from tenant_app.conversations.endpoints import router as conversations
-from tenant_app.failures import ANY_OTHER, open_to_all
+from tenant_app.failures import open_to_all
 from tenant_app.messages.endpoints import router as messages
 from tenant_app.passwords import Passwords
 from tenant_app.sessions.endpoints import router as sessions
@@ -75,22 +75,3 @@ class Inbox:
     async def seed(self, session: AsyncSession, tenant: NewTenant, owner: Owner | None) -> None:
         """See control_plane.routing.seam.TenantApp.seed."""
         await seed.seed(session, tenant, owner)
-
-
-class NeverCached:
-    """Keeps every answer out of every cache: with an API key, two tenants' requests may have the same URL."""
-
-    def __init__(self, app: ASGIApp) -> None:
-        self.app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass the request on and mark its answer."""
-
-        async def marked(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                headers = MutableHeaders(scope=message)
-                headers["Cache-Control"] = "no-store"
-                headers["X-Content-Type-Options"] = "nosniff"
-            await send(message)
-
-        await self.app(scope, receive, marked)

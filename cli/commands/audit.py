@@ -43,8 +43,8 @@ def list_(
 ) -> None:
     """List the newest entries of the audit log, newest first.
 
-    Commands are entered as cli:USER: the user who logged in, also behind sudo; where nobody logged in, whoever ran sudo,
-    else the user of the process.
+    Commands are entered as cli:USER: the user who logged in, also behind sudo; where nobody logged in, whoever ran
+    sudo, else the user of the process.
 
     Example: copyhold audit list --tenant globex --limit 20
     """

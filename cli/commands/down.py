@@ -9,5 +9,8 @@ from cli.supervisor.stop import stop
 
 
 def down(data: DataOption = None) -> None:
-    """Stop the platform that `copyhold up` started here. Its data stays."""
+    """Stop the platform that `copyhold up` started here. Its data stays.
+
+    Example: copyhold down --data /srv/copyhold
+    """
     stop(data_folder(data), typer.echo)

@@ -269,7 +269,7 @@ def _print_shown(tenant: TenantShown) -> None:
         ("status", tenant["status"]),
         ("plan", tenant["plan"]),
         ("model", tenant["model"]),
-        ("home", home_in_line(tenant["home"])),
+        ("home", home_in_line(tenant["home"]) if tenant["home"] else None),
         ("epoch", tenant["epoch"]),
         ("revision", tenant["revision"]),
         ("keys", tenant["keys"]),

@@ -41,7 +41,10 @@ def up(
     detach: DetachOption = False,
     at: AtOption = "head",
 ) -> None:
-    """Start everything on this machine: PostgreSQL servers, PgBouncer, Redis, API and worker."""
+    """Start everything on this machine: PostgreSQL servers, PgBouncer, Redis, API and worker.
+
+    Example: copyhold up --data /srv/copyhold --port 8080 --detach
+    """
 
     def prepare(layout: Layout) -> None:
         major, minor = find_tools().pgbouncer.release

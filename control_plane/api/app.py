@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 from fastapi import FastAPI
+from starlette.types import ASGIApp
 
 from control_plane.api import metrics, probes, signup
 from control_plane.api.admin import audit, fleet, servers, staff, tenants
+from control_plane.api.bodies import BoundedBodies
 from control_plane.api.control import Control, ControlParts
-from control_plane.api.errors import install_errors, problems
+from control_plane.api.errors import ANY_OTHER, install_errors
 from control_plane.api.headers import NeverCached
 
 __all__ = ["ControlParts", "create_control_app"]
 
 
-def create_control_app(parts: ControlParts) -> FastAPI:
+def create_control_app(parts: ControlParts) -> ASGIApp:
     """The app over `parts`, which the caller has started and will end. Belongs to one event loop."""
+    limit = parts.settings.limits.body_bytes
     app = FastAPI(
         title="Copyhold control plane",
-        max_body_size=parts.settings.limits.body_bytes,
-        responses=problems(413),
+        max_body_size=limit,
+        responses=ANY_OTHER,
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,
@@ -29,4 +32,4 @@ def create_control_app(parts: ControlParts) -> FastAPI:
     app.add_middleware(NeverCached)
     for module in (signup, staff, tenants, servers, fleet, audit, probes, metrics):
         app.include_router(module.router)
-    return app
+    return BoundedBodies(app, limit)

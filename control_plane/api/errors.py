@@ -71,6 +71,10 @@ def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
     }
 
 
+ANY_OTHER: dict[int | str, dict[str, Any]] = {"default": {"model": Problem, "description": "Any other failure."}}
+"""For every operation. It also keeps FastAPI from announcing its own form of 422, which nobody is ever answered."""
+
+
 def install_errors(app: FastAPI) -> None:
     """Answer every failure of `app` with problem details; an unforeseen one is logged by its type alone, as a 500."""
     app.add_exception_handler(CopyholdError, _ours)

@@ -76,7 +76,7 @@ _LATER = {"model": Waiting, "description": "Still being made; ask at `status_url
     "/signup",
     status_code=201,
     response_model=Welcomed,
-    responses={202: _LATER, **problems(403, 409, 422, 429, 503)},
+    responses={202: _LATER, **problems(403, 409, 413, 422, 429, 503)},
 )
 async def sign_up(form: SignupForm, request: Request, control: TheControl) -> Response | Welcomed:
     """Make a tenant and its owner. The same form sent again goes on with a tenant that is not ready yet."""
@@ -158,9 +158,10 @@ def _welcomed(request: Request, control: Control, route: Route, owner_id: UUID) 
 
 
 def _still_waiting(request: Request, control: Control, tenant: TenantOut, owner_id: UUID) -> Response:
-    status_url = request.url_for("get_signup", token=control.welcome.status_token(tenant.id, owner_id))
-    waiting = Waiting(tenant=tenant, url=_tenant_url(request, control, tenant.slug), status_url=str(status_url))
-    headers = {"Location": str(status_url), "Retry-After": "1"}
+    token = control.welcome.status_token(tenant.id, owner_id)
+    status_url = str(request.url.replace(path=f"/signup/{token}", query="", fragment=""))
+    waiting = Waiting(tenant=tenant, url=_tenant_url(request, control, tenant.slug), status_url=status_url)
+    headers = {"Location": status_url, "Retry-After": "1"}
     return JSONResponse(waiting.model_dump(mode="json"), status_code=202, headers=headers)
 
 

@@ -88,7 +88,7 @@ def run(session: Session, run_id: UUID) -> tuple[MigrationRunRow, dict[str, int]
     if row is None:
         raise NotFoundError("there is no such run", run_id=str(run_id))
     states = select(MigrationTargetRow.state, func.count()).where(MigrationTargetRow.run_id == run_id)
-    return row, dict(session.execute(states.group_by(MigrationTargetRow.state)).tuples().all())
+    return row, dict(session.execute(states.group_by(MigrationTargetRow.state)).all())
 
 
 def targets_by_revision(session: Session) -> Sequence[tuple[str, str | None, int]]:
@@ -99,7 +99,7 @@ def targets_by_revision(session: Session) -> Sequence[tuple[str, str | None, int
         .group_by(DatabaseRow.model, TargetRow.revision)
         .order_by(DatabaseRow.model, TargetRow.revision)
     )
-    return session.execute(query).tuples().all()
+    return session.execute(query).all()
 
 
 def tenant_of_workflow(session: Session, workflow_id: str) -> TenantRow | None:

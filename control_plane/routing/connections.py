@@ -28,6 +28,17 @@ class Key(NamedTuple):
     login: str
 
 
+TRACKED = (
+    b"application_name",
+    b"client_encoding",
+    b"DateStyle",
+    b"IntervalStyle",
+    b"standard_conforming_strings",
+    b"TimeZone",
+)
+"""Settings that PgBouncer keeps for a client connection past DISCARD ALL: changed ones would meet the next tenant."""
+
+
 class LentConnection(psycopg.AsyncConnection[Any]):
     """A driver connection whose `close` gives it back to the source that lent it."""
 
@@ -35,6 +46,7 @@ class LentConnection(psycopg.AsyncConnection[Any]):
     key: Key
     born: float
     lent: bool
+    tracked_at_birth: tuple[bytes | None, ...]
 
     async def close(self) -> None:
         """Give the connection back; the source decides whether it is kept."""
@@ -45,12 +57,18 @@ class LentConnection(psycopg.AsyncConnection[Any]):
 
     @property
     def reusable(self) -> bool:
-        """Whether the connection is whole and between transactions."""
+        """Whether the connection is whole, between transactions, and set as it was when it was opened."""
         return (
             self.pgconn.status == ConnStatus.OK
             and self.pgconn.transaction_status == TransactionStatus.IDLE
             and self.pgconn.pipeline_status == PipelineStatus.OFF
+            and self.tracked == self.tracked_at_birth
         )
+
+    @property
+    def tracked(self) -> tuple[bytes | None, ...]:
+        """What the server last said of the settings in TRACKED."""
+        return tuple(map(self.pgconn.parameter_status, TRACKED))
 
     @property
     def hung_up(self) -> bool:
@@ -192,6 +210,7 @@ class ConnectionSource:
             raise
         connection.source, connection.key = self, key
         connection.born, connection.lent = time.monotonic(), True
+        connection.tracked_at_birth = connection.tracked
         return connection
 
     def _next_waiter(self) -> _Waiter | None:

@@ -14,6 +14,7 @@ from pathlib import Path
 import psycopg
 import structlog
 from sqlalchemy import Engine
+from sqlalchemy.exc import SQLAlchemyError
 
 from control_plane.domain.errors import CopyholdError, SetupError
 from control_plane.keyring import Keyring
@@ -109,7 +110,7 @@ class Roll:
         while not self._stopping.is_set():
             try:
                 self._listen()
-            except (psycopg.Error, CopyholdError) as error:
+            except (psycopg.Error, SQLAlchemyError, CopyholdError) as error:
                 log.warning("roll_feed_lost", error=type(error).__name__)
                 self._stopping.wait(RETRY_S)
 

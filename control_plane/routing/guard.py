@@ -37,8 +37,10 @@ FINDINGS = text(
       LEFT JOIN pg_policy p ON p.polrelid = c.oid
      WHERE c.relnamespace = to_regnamespace(:schema) AND c.relkind IN ('r', 'p')
        AND has_table_privilege(c.oid, 'SELECT, INSERT, UPDATE, DELETE')
-       AND coalesce(pg_get_expr(p.polqual, p.polrelid), '')
-           <> '(tenant_id = ( SELECT tenancy.current_tenant() AS current_tenant))'
+       AND (coalesce(pg_get_expr(p.polqual, p.polrelid), ''),
+            coalesce(pg_get_expr(p.polwithcheck, p.polrelid), pg_get_expr(p.polqual, p.polrelid), ''))
+           <> ('(tenant_id = ( SELECT tenancy.current_tenant() AS current_tenant))',
+               '(tenant_id = ( SELECT tenancy.current_tenant() AS current_tenant))')
     """
 )
 

@@ -73,6 +73,12 @@ class TooSlowError(UnavailableError):
     code = "too_slow"
 
 
+class BrokenTransactionError(CopyholdError):
+    """This request's transaction had failed or ended before it was to be committed; nothing may have been kept."""
+
+    code = "transaction_broken"
+
+
 class ContextError(CopyholdError):
     """The database did not accept this request's context."""
 

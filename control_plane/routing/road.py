@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractAsyncContextManager
 from contextvars import ContextVar
 from functools import partial
@@ -18,6 +19,7 @@ from uuid import UUID
 import psycopg
 import structlog
 from psycopg.conninfo import make_conninfo
+from psycopg.pq import TransactionStatus
 from sqlalchemy import Connection, NullPool, event
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession, create_async_engine
@@ -33,6 +35,7 @@ from control_plane.routing.credentials import session_signer, ticket_signer
 from control_plane.routing.feed import Roll
 from control_plane.routing.guard import check_home
 from control_plane.routing.refusals import (
+    BrokenTransactionError,
     ClosedError,
     ContextExpiredError,
     FrozenError,
@@ -41,6 +44,7 @@ from control_plane.routing.refusals import (
     MovedError,
     NotReadyError,
     SuspendedError,
+    TooSlowError,
     UnsafeHomeError,
     translated,
 )
@@ -56,11 +60,15 @@ _bound_for: ContextVar[Home] = ContextVar("bound_for")
 log = structlog.get_logger()
 
 
-def begin_message(token: str, schema: str) -> str:
-    """What opens every visit, as one simple query. Both values are of forms that cannot end their literals."""
+def begin_message(token: str, schema: str, statement_timeout_s: float) -> str:
+    """What opens every visit, as one simple query. Both texts are of forms that cannot end their literals."""
     if not tokens.TOKEN.fullmatch(token) or not schema.replace("_", "").isalnum():
         raise ValueError("a context that cannot be written into a query")
-    return f"BEGIN; SELECT pg_catalog.set_config('search_path', '{schema}, pg_temp', true), tenancy.enter('{token}')"
+    # The time-out before all else: whatever the login's own says by now, it cannot keep anybody from entering.
+    return (
+        f"BEGIN; SET LOCAL statement_timeout = {max(1, round(statement_timeout_s * 1000))};"
+        f" SELECT pg_catalog.set_config('search_path', '{schema}, pg_temp', true), tenancy.enter('{token}')"
+    )
 
 
 class Road:
@@ -91,6 +99,9 @@ class Road:
         event.listen(self._engine.sync_engine, "begin", _send_begin)
         self._checked: set[tuple[UUID, str, str | None]] = set()
         self._changed = asyncio.Event()
+        self._reload_lock, self._reload_began = asyncio.Lock(), 0.0
+        # A thread of its own: one that hangs on a silent control database must not be one that others need.
+        self._reader = ThreadPoolExecutor(1, "roll-reader")
         self._waiting_for_thaw = 0
         loop = asyncio.get_running_loop()
         roll.subscribe(partial(_call_on, loop, self._announce_change))
@@ -98,7 +109,8 @@ class Road:
     def enter(self, tenant_id: UUID) -> AbstractAsyncContextManager[AsyncSession]:
         """A session in the tenant's home, one transaction: committed at the end of the block, rolled back by an error.
 
-        Raises the refusals of routing.refusals; a driver's errors inside the block leave it as ours.
+        Raises the refusals of routing.refusals; a driver's errors inside the block leave it as ours. A block that takes
+        longer than `transaction_timeout_s` is cancelled, and so is the statement that it is in.
         """
         return self._visit(tenant_id, lambda: self._admitted(tenant_id))
 
@@ -118,9 +130,16 @@ class Road:
             expire_on_commit=False,
             join_transaction_mode="control_fully",
         )
+        limit = asyncio.timeout(self.settings.limits.transaction_timeout_s)
         try:
-            yield session
-            await session.commit()
+            async with limit:
+                yield session
+                _refuse_unless_whole(session, connection)
+                await session.commit()
+        except TimeoutError as error:
+            if not limit.expired():
+                raise
+            raise TooSlowError from error
         except DBAPIError as error:
             ours = translated(error)
             if ours is None:
@@ -153,6 +172,7 @@ class Road:
         await self.source.close()
         await self._engine.dispose()
         await self.throttle.close()
+        self._reader.shutdown(wait=False, cancel_futures=True)
 
     async def _admitted(self, tenant_id: UUID) -> AsyncConnection:
         thaw_by = time.monotonic() + self.settings.limits.freeze_wait_s
@@ -180,7 +200,7 @@ class Road:
     async def _worth_another_try(self, refusal: CopyholdError, route: Route) -> bool:
         if isinstance(refusal, MovedError | ClosedError):
             # The fence of a home that was left is closed: only a fresh route tells whether the tenant is.
-            await self._reload()
+            await self._reload(self.settings.limits.control_timeout_s)
             return self.route_of(route.tenant_id).epoch != route.epoch
         # A kept connection may have died with the pooler; a fresh one tells whether the home is down.
         return isinstance(refusal, ContextExpiredError) or self.source.close_idle(_key_of(_home_of(route))) > 0
@@ -193,7 +213,8 @@ class Road:
             # Minted after a connection was had: the wait for one does not use up the token's life.
             life_s = self.settings.limits.token_life_s
             token = tokens.minted(self.keyring, home, route.tenant_id, route.epoch, mode, life_s)
-            await connection.execution_options(**{_BEGIN: begin_message(token, home.schema)})
+            message = begin_message(token, home.schema, self.settings.limits.statement_timeout_s)
+            await connection.execution_options(**{_BEGIN: message})
             await connection.begin()
         except BaseException as error:
             await asyncio.shield(connection.close())
@@ -248,10 +269,15 @@ class Road:
         )
         return await LentConnection.connect(conninfo, autocommit=True, prepare_threshold=None)
 
-    async def _reload(self) -> None:
-        # The control database may be away: then the route on hand is all there is.
-        with contextlib.suppress(ControlDatabaseError):
-            await asyncio.to_thread(self.roll.refresh)
+    async def _reload(self, within_s: float) -> None:
+        """Read the roll anew; those who ask together share one reading, begun after the last of them asked."""
+        asked = time.monotonic()
+        # The control database may be away, or hang: then the route on hand is all there is.
+        with contextlib.suppress(ControlDatabaseError, TimeoutError):
+            async with asyncio.timeout(within_s), self._reload_lock:
+                if self._reload_began < asked:
+                    self._reload_began = time.monotonic()
+                    await asyncio.get_running_loop().run_in_executor(self._reader, self.roll.refresh)
 
     async def _wait_for_change(self) -> None:
         if self._waiting_for_thaw >= self.settings.limits.freeze_waiters:
@@ -261,7 +287,7 @@ class Road:
             # A move that is called off changes no route, so the wait is short and the fence is asked again.
             await asyncio.wait_for(self._changed.wait(), THAW_POLL_S)
         except TimeoutError:
-            await self._reload()
+            await self._reload(THAW_POLL_S)
         finally:
             self._waiting_for_thaw -= 1
 
@@ -296,6 +322,17 @@ def _send_begin(connection: Connection) -> None:
         cursor.execute(message)
     finally:
         cursor.close()
+
+
+def _refuse_unless_whole(session: AsyncSession, connection: AsyncConnection) -> None:
+    """COMMIT says nothing when all it does is roll back, or when somebody has ended the transaction before."""
+    if connection.invalidated:
+        raise HomeDownError
+    if session.in_transaction() and connection.sync_connection is not None:
+        driver = connection.sync_connection.connection.driver_connection
+        assert isinstance(driver, LentConnection)
+        if driver.pgconn.transaction_status not in (TransactionStatus.INTRANS, TransactionStatus.UNKNOWN):
+            raise BrokenTransactionError
 
 
 def _key_of(home: Home) -> Key:

@@ -7,8 +7,8 @@
 -- Privileges are read from access lists, not asked of has_..._privilege: what a login has by a membership, by owning
 -- or by being a superuser is found once, as that, and not again at every table.
 --
--- Parameters: login (the app's; named like its database), owner and roles (the platform's), known (roles and the app
--- logins on the roll), policy (the one expression allowed), functions (fingerprints of the chain's), settings (the
+-- Parameters: login (the app's; named like its database), owner and roles (the platform's), logins (the app logins on
+-- the roll), policy (the one expression allowed), functions (fingerprints of the chain's), settings (the
 -- login's own), taken_names, taken_pattern, taken_views (what nobody but the platform may use).
 
 -- shared
@@ -276,16 +276,20 @@ SELECT 'pg_largeobject' AS object, count(*)::text AS detail FROM pg_largeobject_
 -- severity: error
 -- what: the tenancy schema's functions are not those of its revision
 -- remedy: put back what migrations/home says, then find out who changed it
-SELECT coalesce('tenancy.' || there.proname, 'tenancy.' || split_part(wanted.print, '/', 1)) AS object,
-       CASE WHEN there.oid IS NULL THEN 'missing, or another body, volatility or security'
-            ELSE 'not the chain''s' END AS detail
+SELECT 'tenancy.' || split_part(key, '/', 1) AS object,
+       CASE WHEN there.print IS NULL THEN 'missing' WHEN wanted.print IS NULL THEN 'not of the chain'
+            ELSE 'its body, volatility or security is another' END AS detail
   FROM (
-    SELECT *, concat_ws('/', proname, pronargs, provolatile, proparallel, prosecdef::text, proleakproof::text,
-                        encode(sha256(convert_to(prosrc, 'UTF8')), 'hex')) AS print
+    SELECT concat_ws('/', proname, pronargs) AS key,
+           concat_ws('/', proname, pronargs, provolatile, proparallel, prosecdef::text, proleakproof::text,
+                     encode(sha256(convert_to(prosrc, 'UTF8')), 'hex')) AS print
       FROM function WHERE schema_name = 'tenancy'
   ) AS there
-  FULL JOIN unnest(%(functions)s::text[]) AS wanted (print) USING (print)
- WHERE (there.oid IS NULL OR wanted.print IS NULL) AND %(functions)s::text[] IS NOT NULL
+  FULL JOIN (
+    SELECT split_part(print, '/', 1) || '/' || split_part(print, '/', 2) AS key, print
+      FROM unnest(%(functions)s::text[]) AS print
+  ) AS wanted USING (key)
+ WHERE there.print IS DISTINCT FROM wanted.print AND %(functions)s::text[] IS NOT NULL
 
 -- check: definer_function
 -- scope: home
@@ -311,7 +315,7 @@ SELECT name AS object, NULL AS detail
 -- scope: home
 -- severity: error
 -- what: the app has no login here
--- remedy: `copyhold up` or `copyhold tenant rotate` makes it anew
+-- remedy: CREATE ROLE {object} LOGIN, or ALTER it; Builder.admit in provisioning/databases.py grants it what it needs
 SELECT %(login)s::text AS object, NULL AS detail
  WHERE NOT EXISTS (SELECT FROM pg_roles WHERE rolname = %(login)s AND rolcanlogin)
 
@@ -354,7 +358,7 @@ SELECT CASE WHEN d.dbid IN (0, here.oid) THEN pg_describe_object(d.classid, d.ob
 -- scope: home
 -- severity: error
 -- what: the app's login has other settings than it was given: whoever is inside may have made them for all who follow
--- remedy: ALTER ROLE {object} RESET ALL, then `copyhold up` (or tenant rotate) sets its own again
+-- remedy: ALTER ROLE {object} RESET ALL, then SET statement_timeout and idle_in_transaction_session_timeout again
 SELECT quote_ident(%(login)s) AS object, coalesce(there.setting, 'without ' || wanted.setting) AS detail
   FROM (
     SELECT CASE WHEN setdatabase = 0 THEN '' ELSE 'in one database: ' END || unnest(setconfig) AS setting
@@ -372,7 +376,7 @@ SELECT quote_ident(%(login)s) AS object, coalesce(there.setting, 'without ' || w
 SELECT relation.name AS object,
        g.privilege_type || coalesce(' (' || g."column" || ')', '')
                         || CASE WHEN g.is_grantable THEN ' WITH GRANT OPTION' ELSE '' END AS detail
-  FROM login JOIN relation_grant g ON g.grantee = login.oid JOIN relation USING (oid)
+  FROM login JOIN relation_grant g ON g.grantee = login.oid JOIN relation ON relation.oid = g.oid
  WHERE relation.relkind <> 'S' AND (g.is_grantable OR g.privilege_type NOT IN ('SELECT', 'INSERT', 'UPDATE', 'DELETE'))
 
 -- check: login_platform_table
@@ -381,7 +385,7 @@ SELECT relation.name AS object,
 -- what: the app's login reaches a table of the platform's own
 -- remedy: REVOKE ALL ON {object} FROM the login; after a look into tenancy.keys the master key has to be changed
 SELECT relation.name AS object, string_agg(g.privilege_type, ', ' ORDER BY g.privilege_type) AS detail
-  FROM login JOIN relation_grant g ON g.grantee = login.oid JOIN relation USING (oid)
+  FROM login JOIN relation_grant g ON g.grantee = login.oid JOIN relation ON relation.oid = g.oid
  WHERE relation.schema_name = 'tenancy' OR relation.relname = 'alembic_version'
  GROUP BY relation.name
 
@@ -461,7 +465,7 @@ SELECT quote_ident(n.nspname) AS object, string_agg(acl.privilege_type, ', ' ORD
 -- what: everybody has a privilege on it
 -- remedy: REVOKE ALL ON {object} FROM PUBLIC
 SELECT relation.name AS object, string_agg(DISTINCT g.privilege_type, ', ' ORDER BY g.privilege_type) AS detail
-  FROM relation_grant g JOIN relation USING (oid)
+  FROM relation_grant g JOIN relation ON relation.oid = g.oid
  WHERE g.grantee = 0
  GROUP BY relation.name
 
@@ -481,7 +485,7 @@ SELECT function.name AS object, NULL AS detail
 -- remedy: REVOKE it, unless it is meant
 SELECT DISTINCT thing.name AS object, thing.grantee::regrole::text AS detail
   FROM login, (
-    SELECT relation.name, g.grantee FROM relation_grant g JOIN relation USING (oid)
+    SELECT relation.name, g.grantee FROM relation_grant g JOIN relation ON relation.oid = g.oid
      UNION ALL
     SELECT 'database ' || d.datname, acl.grantee FROM pg_database d, aclexplode(d.datacl) acl
      WHERE d.datname = current_database() AND acl.grantee <> d.datdba
@@ -532,7 +536,7 @@ SELECT coalesce(there.member, wanted.member),
   FROM (
     SELECT roleid::regrole::text AS role, member::regrole::text AS member FROM pg_auth_members
      WHERE (member::regrole::text = ANY (%(roles)s) OR roleid::regrole::text = ANY (%(roles)s))
-       AND NOT member::regrole::text = ANY (%(known)s)
+       AND member::regrole::text <> ALL (%(logins)s)
   ) AS there
   FULL JOIN (VALUES ('copyhold_owner', 'copyhold_migrator'), ('copyhold_owner', 'copyhold_mover'),
                     ('pg_read_all_data', 'copyhold_backup')) AS wanted (role, member) USING (role, member)
@@ -547,7 +551,8 @@ SELECT quote_ident(rolname) AS object,
        concat_ws(', ', CASE WHEN rolsuper THEN 'superuser' END, CASE WHEN rolbypassrls THEN 'bypasses row-level security' END,
                  CASE WHEN rolcreaterole THEN 'makes roles' END, CASE WHEN rolreplication THEN 'replicates' END) AS detail
   FROM pg_roles
- WHERE rolname <> ALL (%(known)s) AND rolname !~ '^pg_' AND (rolsuper OR rolbypassrls OR rolcreaterole OR rolreplication)
+ WHERE rolname <> ALL (%(roles)s) AND rolname <> ALL (%(logins)s) AND rolname !~ '^pg_'
+   AND (rolsuper OR rolbypassrls OR rolcreaterole OR rolreplication)
 
 -- check: template_open
 -- scope: server

@@ -50,7 +50,7 @@ class Check:
         *,
         server: str | None = None,
         database: str | None = None,
-        object: str | None = None,  # noqa: A002 - the finding's own word
+        object: str | None = None,
         detail: str | None = None,
     ) -> Finding:
         """The finding of this check at one place."""

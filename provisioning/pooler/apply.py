@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import fcntl
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, LiteralString
@@ -81,20 +81,22 @@ class Pooler:
             for row in rows
         ]
 
-    def rendered(self, version: tuple[int, int] | None = None) -> Mapping[str, str]:
-        """The files as the roll asks for them. Without a running pooler its `version` has to be given."""
+    def rendered(
+        self, entries: Sequence[PoolerEntry] | None = None, *, version: tuple[int, int] | None = None
+    ) -> Mapping[str, str]:
+        """The files for `entries`, or for the roll as it is. Without a running pooler its `version` has to be given."""
         place = PoolerPlace(
             folder=self._settings.pooler_dir,
             sockets=self._settings.pooler_host,
             port=self._settings.pooler_port,
             version=version or self.version(),
         )
-        return render(place, self.entries())
+        return render(place, self.entries() if entries is None else entries)
 
     def write(self, version: tuple[int, int]) -> None:
         """Write the files for a pooler that is about to start."""
         with self._one_at_a_time():
-            self._write(self.rendered(version))
+            self._write(self.rendered(version=version))
 
     def apply(self) -> bool:
         """Write what has changed, have the pooler read it, and check that it did; False when nothing had changed.
@@ -102,19 +104,22 @@ class Pooler:
         Two that apply at once take turns, and the later one renders the roll after the earlier one is done.
         """
         with self._one_at_a_time():
-            files = self.rendered()
-            if self._diff(files).none:
+            # Read once: the roll may change while this is at work, and the next one to apply sees to that.
+            entries = self.entries()
+            files = self.rendered(entries)
+            if self._diff(files, entries).none:
                 return False
             self._write(files)
             self._console("RELOAD")
-            drift = self._diff(files)
+            drift = self._diff(files, entries)
             if drift.missing or drift.extra:
                 raise PoolerRefusedError(missing=drift.missing, extra=drift.extra)
             return True
 
     def diff(self) -> Drift:
         """Hand edits and drift; changes nothing."""
-        return self._diff(self.rendered())
+        entries = self.entries()
+        return self._diff(self.rendered(entries), entries)
 
     def status(self) -> list[dict[str, Any]]:
         """SHOW POOLS of the running pooler, its own database left out."""
@@ -128,9 +133,9 @@ class Pooler:
             raise PoolerDownError(f"the pooler says it is {text!r}")
         return int(match[1]), int(match[2])
 
-    def _diff(self, files: Mapping[str, str]) -> Drift:
+    def _diff(self, files: Mapping[str, str], entries: Sequence[PoolerEntry]) -> Drift:
         live = {str(row["name"]): row for row in self._console("SHOW DATABASES") if row["name"] != _OWN_DATABASE}
-        wanted = {entry.alias: entry for entry in self.entries()}
+        wanted = {entry.alias: entry for entry in entries}
         return Drift(
             files={name: _unified(name, self._on_disk(name), text) for name, text in files.items()},
             missing=tuple(alias for alias, entry in sorted(wanted.items()) if not _same(live.get(alias), entry)),

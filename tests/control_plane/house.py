@@ -13,10 +13,12 @@ from typing import Any
 from uuid import UUID
 
 import httpx
-from fastapi import FastAPI
 from sqlalchemy import Engine, text
+from starlette.applications import Starlette
+from starlette.types import ASGIApp
 
 from control_plane.api.app import ControlParts, create_control_app
+from control_plane.api.dispatch import ByHost
 from control_plane.domain.ids import new_id
 from control_plane.domain.names import SHARED_SCHEMA
 from control_plane.domain.server import Server, ServerStatus
@@ -59,7 +61,7 @@ class ControlPlane:
     """The app, its parts, and clients of it."""
 
     parts: ControlParts
-    app: FastAPI = field(repr=False)
+    app: ASGIApp = field(repr=False)
 
     @property
     def engine(self) -> Engine:
@@ -131,6 +133,14 @@ class ControlPlane:
             return list(found.scalars())
 
 
+def control_plane_of(parts: ControlParts) -> ControlPlane:
+    """The app behind the same dispatcher that a process has, which finds no tenant app."""
+    outer = Starlette()
+    outer.state.base_domain, outer.state.control = parts.settings.base_domain, create_control_app(parts)
+    outer.router.default = ByHost(outer.state)
+    return ControlPlane(parts=parts, app=outer)
+
+
 @asynccontextmanager
 async def control_plane_on(dsn: str, **limits: float) -> AsyncIterator[ControlPlane]:
     """A control plane with servers `alpha` (pool, bridge) and `beta` (silos), which exist on the roll alone."""
@@ -141,7 +151,7 @@ async def control_plane_on(dsn: str, **limits: float) -> AsyncIterator[ControlPl
         servers.register(session, server("alpha", Model.POOL, Model.BRIDGE))
         servers.register(session, server("beta", Model.SILO))
         set_wanted(session, Revisions(home="h0001", tenant="0002"), replace=True)
-    roll = Roll(engine, dsn, keyring, None, poll_s=0.5)
+    roll = Roll(engine, dsn, keyring, None, poll_s=0.05)
     workflows = DurableWorkflows(engine)
     parts = ControlParts(
         settings=settings,
@@ -153,7 +163,7 @@ async def control_plane_on(dsn: str, **limits: float) -> AsyncIterator[ControlPl
     )
     roll.start()
     try:
-        yield ControlPlane(parts=parts, app=create_control_app(parts))
+        yield control_plane_of(parts)
     finally:
         await asyncio.to_thread(roll.stop)
         workflows.close()

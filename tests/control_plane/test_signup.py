@@ -13,6 +13,7 @@ import httpx
 import pytest
 from sqlalchemy import func, select, text
 
+from control_plane.api.watch import RollWatch
 from control_plane.domain.ids import new_id
 from control_plane.domain.server import ServerStatus
 from control_plane.registry import servers, tenants
@@ -33,8 +34,8 @@ async def signed_up(control_plane: ControlPlane, **changes: Any) -> httpx.Respon
 
 
 async def eventually_on_the_roll(control_plane: ControlPlane, slug: str) -> TenantRow:
-    while control_plane.parts.roll.snapshot.by_slug.get(slug) is None:
-        await asyncio.sleep(0.005)
+    watch = RollWatch(control_plane.parts.roll)
+    assert await watch.until(lambda roll: roll.by_slug.get(slug), within_s=20) is not None
     return control_plane.tenant(slug)
 
 
@@ -136,7 +137,9 @@ async def test_one_slug_wanted_by_many_at_once_goes_to_one(fresh: ControlPlane) 
 
 
 @pytest.mark.parametrize("change", [{"email": "ola@example.com"}, {"password": "another password"}, {"company": "B"}])
-async def test_a_slug_that_is_being_made_for_somebody_else_is_taken(fresh: ControlPlane, change: dict[str, str]) -> None:
+async def test_a_slug_that_is_being_made_for_somebody_else_is_taken(
+    fresh: ControlPlane, change: dict[str, str]
+) -> None:
     await signed_up(fresh)
     answer = await signed_up(fresh, **change)
     assert (answer.status_code, answer.json()["code"]) == (409, "slug_taken")

@@ -69,7 +69,7 @@ async def get_server(name: ServerName, desk: AsSupport) -> ServerDetails:
     return await desk.run(_details, name)
 
 
-@router.put("/{name}/status", responses=problems(401, 403, 404, 422, 503))
+@router.put("/{name}/status", responses=problems(401, 403, 404, 413, 422, 503))
 async def put_server_status(name: ServerName, body: NewServerStatus, desk: AsOps) -> ServerOut:
     """Let a server take new tenants, or not; those that it has stay."""
     return await desk.run(_set_status, name, body.status, desk.actor)

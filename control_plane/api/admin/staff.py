@@ -68,7 +68,7 @@ class StaffWithToken(StaffOut):
     token: str
 
 
-@router.post("/login", responses=problems(401, 403, 422, 429, 503))
+@router.post("/login", responses=problems(401, 403, 413, 422, 429, 503))
 async def staff_login(body: StaffLogin, request: Request, response: Response, control: TheControl) -> StaffOut:
     """Sign in with e-mail address and password; the answer sets the session's cookie."""
     refuse_other_sites(request)
@@ -100,7 +100,7 @@ async def list_staff(desk: AsAdmin) -> StaffList:
     return await desk.run(_listed)
 
 
-@router.post("/staff", status_code=201, responses=problems(401, 403, 409, 422, 503))
+@router.post("/staff", status_code=201, responses=problems(401, 403, 409, 413, 422, 503))
 async def add_staff(body: NewStaff, desk: AsAdmin) -> StaffWithToken:
     """Make a member of staff with a bearer token."""
     password_hash = None

@@ -30,7 +30,7 @@ async def list_tenants(desk: AsSupport, limit: Limit = PAGE_ROWS, after: After =
     return await desk.run(work.page, after=after, limit=limit)
 
 
-@router.post("/tenants", status_code=202, responses=problems(401, 403, 409, 422, 503))
+@router.post("/tenants", status_code=202, responses=problems(401, 403, 409, 413, 422, 503))
 async def create_tenant(body: NewTenant, desk: AsOps, response: Response) -> ListedTenant:
     """Begin to make a tenant; its details tell how far it is."""
     tenant = await desk.run(work.onboard, desk.workflows, body, desk.actor)
@@ -44,7 +44,7 @@ async def get_tenant(tenant: TenantRef, desk: AsSupport) -> TenantDetails:
     return await desk.run(work.details, tenant)
 
 
-@router.put("/tenants/{tenant}/plan", responses=problems(401, 403, 404, 409, 422, 503))
+@router.put("/tenants/{tenant}/plan", responses=problems(401, 403, 404, 409, 413, 422, 503))
 async def put_tenant_plan(tenant: TenantRef, body: NewPlan, desk: AsOps) -> ListedTenant:
     """Put a tenant on a plan."""
     return await desk.run(work.put_on_plan, tenant, body.plan, desk.actor)
@@ -68,7 +68,7 @@ async def list_keys(tenant: TenantRef, desk: AsSupport) -> KeyList:
     return await desk.run(work.list_keys, tenant)
 
 
-@router.post("/tenants/{tenant}/keys", status_code=201, responses=problems(401, 403, 404, 409, 422, 503))
+@router.post("/tenants/{tenant}/keys", status_code=201, responses=problems(401, 403, 404, 409, 413, 422, 503))
 async def create_key(tenant: TenantRef, body: NewKey, desk: AsOps) -> KeyWithSecret:
     """Make an API key; only this answer ever holds it."""
     return await desk.run(work.create_key, tenant, body, desk.actor)

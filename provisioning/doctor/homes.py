@@ -1,0 +1,127 @@
+"""Looking into one database that holds tenants: the checks of its catalogue, and what the roll is compared with."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from uuid import UUID
+
+import psycopg
+
+from control_plane.domain.server import Server
+from migrations.fleet.chains import HOME
+from provisioning.doctor.catalogue import Parameters, Visit, catalogue, in_words, look_into
+from provisioning.doctor.findings import Check, Finding, Severity
+from provisioning.doctor.functions import fingerprints
+from provisioning.doctor.roll import RollDatabase
+from provisioning.roles import (
+    BACKUP,
+    IDLE_TIMEOUT_S,
+    MIGRATOR,
+    MOVER,
+    OWNER,
+    STATEMENT_TIMEOUT_S,
+    SUPERUSER,
+    TAKEN_FUNCTIONS,
+    TAKEN_PATTERN,
+    TAKEN_VIEWS,
+)
+
+UNREACHABLE = Check(
+    "database_unreachable",
+    Severity.ERROR,
+    "a database on the roll cannot be looked into",
+    "see to what the message says: its tenants are not served either",
+)
+PLATFORM_ROLES = (SUPERUSER, OWNER, MIGRATOR, MOVER, BACKUP)
+# As a policy reads when search_path holds pg_catalog alone: nobody else's `=` or current_tenant looks the same.
+POLICY = "(tenant_id = ( SELECT tenancy.current_tenant() AS current_tenant))"
+
+_HOME_REVISION = b"SELECT version_num FROM tenancy.alembic_version"
+# One query for all schemas: 12 ms for 500 of them. A schema of a tenant without a version table has None.
+_REVISIONS = rb"""
+SELECT n.nspname, CASE WHEN c.oid IS NOT NULL THEN substring(
+           query_to_xml(format('SELECT version_num AS v FROM %%I.alembic_version', n.nspname), false, true, '')::text
+           FROM '<v>([^<]*)</v>') END
+  FROM pg_namespace n
+  LEFT JOIN pg_class c ON c.relnamespace = n.oid AND c.relname = 'alembic_version' AND c.relkind = 'r'
+ WHERE n.nspname ~ '^t_[0-9a-f]{32}$' OR (n.nspname = 'public' AND c.oid IS NOT NULL)
+"""
+_FENCES = b"SELECT tenant_id, epoch, state FROM tenancy.fences"
+# The digest is made inside, so that no key leaves its database.
+KEY_DIGEST = b"SELECT encode(sha256(inner_pad || outer_pad), 'hex') FROM tenancy.keys"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fence:
+    """A tenant's fence as it stands in a home."""
+
+    epoch: int
+    state: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class HomeSeen:
+    """What one database holds."""
+
+    home_revision: str | None
+    targets: Mapping[str, str | None]
+    """By schema, the revision that stands there. Of every schema of a tenant, and of public where it has tables."""
+    fences: Mapping[UUID, Fence]
+    key_digest: str | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class HomeLook:
+    """What came of looking: `seen` is None for a database that could not be looked into."""
+
+    seen: HomeSeen | None
+    findings: tuple[Finding, ...]
+    tables: int = 0
+
+
+def look_at_home(server: Server, database: RollDatabase, *, lint: bool) -> HomeLook:
+    """Read what the roll is compared with and, with `lint`, check the catalogue, over one connection.
+
+    A database that cannot be looked into is a finding.
+    """
+    try:
+        with look_into(server, database.name) as connection:
+            visit = Visit(connection=connection, server=server.name, database=database.name)
+            seen = _read(visit)
+            if not lint:
+                return HomeLook(seen=seen, findings=tuple(visit.findings))
+            parameters = _parameters(database.name, seen.home_revision)
+            visit.run("home", parameters)
+            counted = visit.rows("tables", catalogue().facts["tables"], parameters)
+            return HomeLook(seen=seen, findings=tuple(visit.findings), tables=sum(count for (count,) in counted))
+    except psycopg.Error as error:
+        found = UNREACHABLE.finding(server=server.name, database=database.name, detail=in_words(error))
+        return HomeLook(seen=None, findings=(found,))
+
+
+def _read(visit: Visit) -> HomeSeen:
+    return HomeSeen(
+        home_revision=next((row[0] for row in visit.rows("home revision", _HOME_REVISION)), None),
+        targets=dict(visit.rows("tenant revisions", _REVISIONS, {})),
+        fences={row[0]: Fence(epoch=row[1], state=row[2]) for row in visit.rows("fences", _FENCES)},
+        key_digest=next((row[0] for row in visit.rows("signing key", KEY_DIGEST)), None),
+    )
+
+
+def _parameters(login: str, home_revision: str | None) -> Parameters:
+    known = home_revision is not None and home_revision in HOME.revisions
+    return {
+        "login": login,
+        "owner": OWNER,
+        "roles": list(PLATFORM_ROLES),
+        "policy": POLICY,
+        "functions": list(fingerprints(home_revision)) if known and home_revision else None,
+        "settings": [
+            f"statement_timeout={STATEMENT_TIMEOUT_S}s",
+            f"idle_in_transaction_session_timeout={IDLE_TIMEOUT_S}s",
+        ],
+        "taken_names": list(TAKEN_FUNCTIONS),
+        "taken_pattern": TAKEN_PATTERN,
+        "taken_views": list(TAKEN_VIEWS),
+    }

@@ -1,0 +1,1 @@
+"""The `copyhold` command, on a real platform."""

@@ -1,0 +1,164 @@
+"""`copyhold migrate …`, on a fleet that is one revision behind."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+from uuid import uuid4
+
+import pytest
+
+from tests.cli.shell import Said, Shell
+from tests.platform_under_test import PlatformUnderTest, TenantUnderTest
+
+STEP = {"chain", "server", "database", "schema", "from_revision", "to_revision"}
+SUMMARY = {"event", "run_id", "to_revision", "done", "failed", "there_already", "ahead", "duration_ms"}
+
+
+@pytest.fixture(scope="module")
+def broken(own_platform: PlatformUnderTest) -> TenantUnderTest:
+    """A tenant in whose schema the next revision will fail: what it adds is there already."""
+    tenant = own_platform.tenant("bridge")
+    with own_platform.home_of(tenant) as home:
+        home.execute("ALTER TABLE conversations ADD COLUMN last_message_at text")
+    return tenant
+
+
+def mend(tenant: TenantUnderTest) -> None:
+    """Take away what is in the way."""
+    with tenant.platform.home_of(tenant) as home:
+        home.execute("ALTER TABLE conversations DROP COLUMN IF EXISTS last_message_at")
+
+
+def events(said: Said) -> list[dict[str, Any]]:
+    """What was streamed, a line an event."""
+    return [json.loads(line) for line in said.out.splitlines()]
+
+
+def schema_of(tenant: TenantUnderTest) -> str:
+    """Where its tables are."""
+    assert tenant.route.home is not None
+    return tenant.route.home.schema
+
+
+def test_the_fleet_is_brought_along_and_what_failed_is_told_and_taken_up_again(
+    own_platform: PlatformUnderTest, own_shell: Shell, broken: TenantUnderTest
+) -> None:
+    healthy = own_platform.tenant("bridge")
+    _is_behind(own_shell)
+    _is_planned(own_shell)
+    run_id = _fails_for_one(own_shell, broken)
+    assert healthy.route.revision == "0002"
+    assert broken.route.revision == "0001"
+    _is_told_by_history(own_shell, run_id, broken)
+    mend(broken)
+    said = own_shell("migrate", "up")
+    assert said.code == 0
+    assert "migrating: 1 of 1" in said.out
+    assert "1 done, 0 failed" in said.out
+    assert broken.route.revision == "0002"
+    status = own_shell("migrate", "status", "--json").json
+    assert (status["behind"], status["ahead"]) == (0, [])
+    assert status["new_homes"]["tenant"] == "0002"
+
+
+def _is_behind(shell: Shell) -> None:
+    status = shell("migrate", "status", "--json").json
+    assert status.keys() == {"newest", "new_homes", "targets", "behind", "ahead"}
+    assert (status["newest"]["tenant"], status["new_homes"]["tenant"]) == ("0002", "0001")
+    assert status["behind"] >= 3
+    of_pools = {"chain": "tenant", "model": "pool", "revision": "0001", "targets": 1, "state": "behind"}
+    assert of_pools in status["targets"]
+    assert "behind: `copyhold migrate up` brings them along" in shell("migrate", "status").out
+
+
+def _is_planned(shell: Shell) -> None:
+    plan = shell("migrate", "plan", "--json").json
+    assert plan.keys() == {"steps", "there_already", "ahead"}
+    assert {tuple(sorted(step)) for step in plan["steps"]} == {tuple(sorted(STEP))}
+    assert f"{len(plan['steps'])} targets to migrate" in shell("migrate", "plan").out
+    assert shell("migrate", "plan", "--to", "0001", "--json").json["steps"] == []
+    script = shell("migrate", "plan", "--sql").out
+    assert "ALTER TABLE conversations ADD COLUMN last_message_at" in script
+    assert script.count("BEGIN;") == script.count("COMMIT;") == 1
+    assert shell("migrate", "plan", "--json").json == plan
+
+
+def _fails_for_one(shell: Shell, broken: TenantUnderTest) -> str:
+    said = shell("migrate", "up", "--json")
+    assert said.code == 1
+    *outcomes, summary = events(said)
+    assert {outcome["event"] for outcome in outcomes} == {"target"}
+    assert all(outcome.keys() == STEP | {"event", "state", "error", "duration_ms"} for outcome in outcomes)
+    assert summary.keys() == SUMMARY
+    assert (summary["done"], len(summary["failed"])) == (len(outcomes) - 1, 1)
+    failed = summary["failed"][0]
+    assert failed["schema"] == schema_of(broken)
+    assert failed["error"] == 'column "last_message_at" of relation "conversations" already exists'
+    return str(summary["run_id"])
+
+
+def _is_told_by_history(shell: Shell, run_id: str, broken: TenantUnderTest) -> None:
+    newest = shell("migrate", "history", "--limit", "1", "--json").json[0]
+    assert newest.keys() == {"id", "to_revision", "actor", "state", "started_at", "ended_at", "targets"}
+    assert (newest["id"], newest["state"], newest["targets"]["failed"]) == (run_id, "failed", 1)
+    details = shell("migrate", "history", "--run", run_id, "--json").json
+    assert [failure["schema"] for failure in details["failed"]] == [schema_of(broken)]
+    assert "already exists" in shell("migrate", "history", "--run", run_id).out
+    assert run_id in shell("migrate", "history").out
+
+
+def test_a_fleet_that_is_there_has_nothing_to_do(shell: Shell) -> None:
+    said = shell("migrate", "up")
+    assert said.code == 0
+    assert said.out.startswith("nothing to do: ")
+    (summary,) = events(shell("migrate", "up", "--json"))
+    assert (summary["event"], summary["run_id"], summary["done"], summary["failed"]) == ("summary", None, 0, [])
+    assert shell("migrate", "plan", "--sql").out == "-- nothing to do\n"
+
+
+def test_a_failure_is_told_to_a_person_on_standard_error(own_shell: Shell, own_platform: PlatformUnderTest) -> None:
+    tenant = own_platform.tenant("bridge")
+    with own_platform.home_of(tenant) as home:
+        home.execute("UPDATE alembic_version SET version_num = '0001'")
+    _forget_revision(own_platform, tenant)
+    said = own_shell("migrate", "up")
+    assert said.code == 1
+    assert f"failed: alpha / bridge_1 / {schema_of(tenant)}: " in said.out
+    assert f"alpha / bridge_1 / {schema_of(tenant)} stays at 0001: " in said.err
+    mend(tenant)
+    assert own_shell("migrate", "up").code == 0
+
+
+def _forget_revision(platform: PlatformUnderTest, tenant: TenantUnderTest) -> None:
+    _record_revision(platform, tenant, "0001")
+
+
+def _record_revision(platform: PlatformUnderTest, tenant: TenantUnderTest, revision: str) -> None:
+    with platform.superuser("control", "copyhold_control") as control:
+        control.execute("UPDATE targets SET revision = %s WHERE schema = %s", [revision, schema_of(tenant)])
+
+
+def test_a_target_ahead_of_this_version_is_left_alone_and_named(
+    own_shell: Shell, own_platform: PlatformUnderTest
+) -> None:
+    tenant = own_platform.tenant("bridge")
+    _record_revision(own_platform, tenant, "9999")
+    try:
+        assert [row["schema"] for row in own_shell("migrate", "status", "--json").json["ahead"]] == [schema_of(tenant)]
+        assert f"{schema_of(tenant)} is at 9999" in own_shell("migrate", "status").out
+        assert "1 target past that revision, left alone" in own_shell("migrate", "up").out
+    finally:
+        _record_revision(own_platform, tenant, "0002")
+
+
+@pytest.mark.parametrize("command", ["plan", "up"])
+def test_an_unknown_revision_is_a_usage_error_that_names_those_there_are(shell: Shell, command: str) -> None:
+    said = shell("migrate", command, "--to", "7777")
+    assert (said.code, said.error) == (2, "there is no revision '7777'; there are 0001, 0002")
+
+
+def test_an_unknown_run_is_refused(shell: Shell) -> None:
+    said = shell("migrate", "history", "--run", str(uuid4()))
+    assert (said.code, said.error) == (1, "there is no such run")
+    assert shell("migrate", "history", "--run", "yesterday").code == 2

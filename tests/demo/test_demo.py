@@ -1,0 +1,53 @@
+"""The demonstration does what it tells, from nothing, and leaves nothing running."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from tests.platform_under_test import copyhold, free_port
+
+
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    """A folder that the platform's user can reach."""
+    path = Path(tempfile.mkdtemp(prefix="ch-demo-", dir="/tmp"))
+    yield path
+    shutil.rmtree(path, ignore_errors=True)
+
+
+@pytest.mark.slow
+def test_the_demonstration_shows_all_three_models_and_migrates_them(folder: Path) -> None:
+    """Every claim in it is checked by the demonstration itself, which fails when one does not hold."""
+    port = free_port()
+    done = copyhold("demo", "--no-stay", "--data", str(folder), "--port", str(port), check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    for told in ("POST /signup -> 201", "18 x 404", "6 x 401", "0002"):
+        assert told in done.stdout
+    for model in ("pool", "bridge", "silo"):
+        assert done.stdout.count(f"({model:<6}) reads 2 messages") == 2
+    with pytest.raises(httpx.TransportError):
+        httpx.get(f"http://127.0.0.1:{port}/healthz")
+
+
+@pytest.mark.slow
+def test_a_second_demonstration_begins_anew(folder: Path) -> None:
+    """What an earlier one left is not in the way."""
+    for _ in range(2):
+        port = free_port()
+        done = copyhold("demo", "--no-stay", "--data", str(folder), "--port", str(port), check=False)
+        assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_a_folder_with_something_else_in_it_is_left_alone(folder: Path) -> None:
+    """The demonstration deletes only what a demonstration made."""
+    (folder / "precious.txt").write_text("keep me")
+    done = copyhold("demo", "--no-stay", "--data", str(folder), check=False)
+    assert done.returncode == 1
+    assert "not empty" in done.stderr
+    assert (folder / "precious.txt").read_text() == "keep me"

@@ -1,0 +1,90 @@
+"""A platform to be made ill: tenants in all three models, and short ways to do harm in each place."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import Any
+
+import psycopg
+from sqlalchemy import text
+
+from control_plane.domain.names import SHARED_SCHEMA
+from control_plane.registry.engine import transaction
+from provisioning.doctor.examine import examine
+from provisioning.doctor.findings import Finding
+from provisioning.estate import Estate
+from tests.platform_under_test import PlatformUnderTest, TenantUnderTest
+
+CONTROL = "control"
+"""A place for statements: the control database."""
+SERVERS = ("alpha", "beta")
+"""Places for statements: the `postgres` database of a server."""
+
+
+@dataclass(kw_only=True)
+class Patient:
+    """The platform, and its tenants by place: `pool`, `bridge`, `other bridge`, `silo`, `other silo`."""
+
+    platform: PlatformUnderTest
+    tenants: dict[str, TenantUnderTest]
+
+    @property
+    def estate(self) -> Estate:
+        """What is examined."""
+        return self.platform.estate
+
+    def findings(self, estate: Estate | None = None) -> tuple[Finding, ...]:
+        """What the doctor finds now. Nothing works here meanwhile, so there is nothing to wait for."""
+        return examine(estate or self.estate, settle_s=0).findings
+
+    def checks(self, estate: Estate | None = None) -> set[str]:
+        """The names of what the doctor finds now."""
+        return {finding.check for finding in self.findings(estate)}
+
+    def do(self, place: str, statements: Sequence[str]) -> None:
+        """Run statements at a place as its superuser, with {login}, {schema}, {tenant} … filled in."""
+        words = self.words(place)
+        if place == CONTROL:
+            with transaction(self.platform.engine) as session:
+                for statement in statements:
+                    session.execute(text(statement.format(**words)))
+            return
+        with self.connection(place) as connection:
+            for statement in statements:
+                connection.execute(statement.format(**words))
+
+    def words(self, place: str) -> dict[str, str]:
+        """What statements may name: the place's own login, schema and tenant, and the others' by their place."""
+        words = {
+            f"{kind}_{name.replace(' ', '_')}": value
+            for name, tenant in self.tenants.items()
+            for kind, value in self._words_of(tenant).items()
+        }
+        return words | (self._words_of(self.tenants[place]) if place in self.tenants else {})
+
+    @contextmanager
+    def connection(self, place: str) -> Iterator[psycopg.Connection[Any]]:
+        """A superuser's connection to a place, search_path at its tenant."""
+        if place in self.tenants:
+            opened = self.platform.home_of(self.tenants[place])
+        else:
+            opened = self.platform.superuser(place, "postgres")
+        with opened as connection:
+            yield connection
+
+    def with_settings(self, **changed: object) -> Estate:
+        """The platform as somebody would see it who was told something else."""
+        return replace(self.estate, settings=self.platform.settings.model_copy(update=changed))
+
+    @staticmethod
+    def _words_of(tenant: TenantUnderTest) -> dict[str, str]:
+        home = tenant.route.home
+        assert home is not None
+        return {
+            "login": home.login,
+            "schema": home.schema or SHARED_SCHEMA,
+            "tenant": str(tenant.id),
+            "database": str(home.database_id),
+        }

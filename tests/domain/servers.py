@@ -1,0 +1,29 @@
+"""Servers for tests of pure decisions."""
+
+from __future__ import annotations
+
+from control_plane.domain.server import Server, ServerStatus
+from control_plane.domain.tenant import Model
+
+
+def server(
+    name: str,
+    *,
+    models: tuple[Model, ...] = tuple(Model),
+    region: str = "eu",
+    capacity: int = 10,
+    connections: int = 100,
+    status: ServerStatus = ServerStatus.ACTIVE,
+) -> Server:
+    """A server that takes everything, unless told otherwise."""
+    return Server(
+        name=name,
+        provider="local",
+        region=region,
+        host="/nonexistent",
+        port=5432,
+        models=models,
+        capacity=capacity,
+        connections=connections,
+        status=status,
+    )
