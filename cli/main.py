@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import sys
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import typer
 
@@ -68,10 +68,16 @@ def main() -> None:
     try:
         app(prog_name="copyhold")
     except CopyholdError as error:
-        if os.environ.get("COPYHOLD_DEBUG"):
-            logging.getLogger("copyhold").exception("failed")
-        sys.stderr.write(f"copyhold: {error.message}\n")
-        sys.exit(2 if error.kind in USAGE_KINDS else 1)
+        _end(error.message, 2 if error.kind in USAGE_KINDS else 1)
+    except OSError as error:  # a full disk behind standard output, a file that is gone
+        _end(f"{error.filename}: {error.strerror}" if error.filename else str(error.strerror or error), 1)
+
+
+def _end(message: str, code: int) -> NoReturn:
+    if os.environ.get("COPYHOLD_DEBUG"):
+        logging.getLogger("copyhold").exception("failed")
+    sys.stderr.write(f"copyhold: {' '.join(message.split())}\n")
+    sys.exit(code)
 
 
 if __name__ == "__main__":

@@ -39,6 +39,7 @@ def run_api(data: Path | None) -> None:
             access_log=False,
             log_level="warning",
             server_header=False,
+            proxy_headers=False,  # Nothing stands before it: what a client says of its address counts for nothing.
             backlog=BACKLOG,
             timeout_graceful_shutdown=DRAIN_S,
         )

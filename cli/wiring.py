@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 from sqlalchemy import Engine
@@ -40,9 +41,13 @@ class Platform:
     engine: Engine
     keyring: Keyring
     workflows: DurableWorkflows
-    app: TenantApp
     actor: str
     """Who acts, for the audit log."""
+
+    @cached_property
+    def app(self) -> TenantApp:
+        """The tenant app; loaded when first asked for, because it takes a while and most commands do without."""
+        return load_tenant_app(self.settings.tenant_app)
 
     @property
     def chain(self) -> Chain:
@@ -93,7 +98,6 @@ def open_platform(data: Path | None) -> Iterator[Platform]:
             engine=engine,
             keyring=Keyring.load(settings.master_key_file),
             workflows=workflows,
-            app=load_tenant_app(settings.tenant_app),
             actor=actor,
         )
     except ControlDatabaseError as error:

@@ -47,18 +47,6 @@ class Keyring:
             raise MasterKeyError(f"others may read the master key {path}: chmod 600 it")
         return cls(master)
 
-    @staticmethod
-    def create(path: Path) -> None:
-        """Write a new random key file (0600) unless there is one; an existing key is never replaced."""
-        try:
-            handle = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
-        except FileExistsError:
-            return
-        with os.fdopen(handle, "wb") as file:
-            file.write(os.urandom(KEY_BYTES))
-            file.flush()
-            os.fsync(file.fileno())
-
     def key(self, purpose: str) -> bytes:
         """32 bytes for `purpose`; the same for the same master key, for ever."""
         if purpose not in self._derived:

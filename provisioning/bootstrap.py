@@ -20,7 +20,7 @@ from control_plane.registry import fleet, servers, tenants
 from control_plane.registry.engine import control_engine, sqlalchemy_url, transaction
 from control_plane.registry.fleet import Revisions
 from control_plane.routing.seam import load_tenant_app
-from migrations.fleet.chains import CONTROL, HOME
+from migrations.fleet.chains import CONTROL, HOME, Chain
 from migrations.fleet.replay import bring_to, version
 from provisioning.estate import Estate
 from provisioning.layout import CONTROL_DATABASE, MAX_CONNECTIONS, Layout
@@ -39,6 +39,12 @@ class NewerControlDatabaseError(SetupError):
     code = "newer_control_database"
 
 
+class NewerFleetError(SetupError):
+    """The fleet was migrated by a newer Copyhold."""
+
+    code = "newer_fleet"
+
+
 def bootstrap(layout: Layout, *, pooler_version: tuple[int, int], tenant_revision: str = "head") -> None:
     """Bring the platform to where it can serve. A first start builds at `tenant_revision`, later ones keep theirs."""
     _make_control_database(layout)
@@ -55,6 +61,7 @@ def bootstrap(layout: Layout, *, pooler_version: tuple[int, int], tenant_revisio
         with transaction(engine) as session:
             fleet.set_wanted(session, first, replace=False)
             wanted = fleet.wanted(session)
+        _refuse_a_newer_fleet(wanted, estate.chain)
         for name in MODELS:
             _prepare(estate, layout, name, wanted)
         estate.pooler.write(pooler_version)
@@ -88,6 +95,15 @@ def _refuse_newer(dsn: str) -> None:
         raise NewerControlDatabaseError(
             f"the control database is at revision {found}, which this Copyhold does not know: use the newer version"
         )
+
+
+def _refuse_a_newer_fleet(wanted: Revisions, chain: Chain) -> None:
+    for revision, known in ((wanted.home, HOME), (wanted.tenant, chain)):
+        if revision not in known.revisions:
+            raise NewerFleetError(
+                f"new homes are built at {known.name} revision {revision}, which this Copyhold does not know:"
+                " use the newer version"
+            )
 
 
 def _prepare(estate: Estate, layout: Layout, name: str, wanted: Revisions) -> None:

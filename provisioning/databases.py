@@ -60,13 +60,15 @@ class Builder:
         self.admit(name)
 
     def copy_silo(self, name: str, revisions: Revisions) -> None:
-        """A silo database, copied from the server's template of those revisions (made first if there is none)."""
+        """A silo database, copied from the server's template of those revisions (made first if there is none).
+
+        One that was copied before, when others were wanted, is brought to them.
+        """
         with self.admin() as admin:
-            if not database_exists(admin, name):
-                template = self.ensure_template(revisions)
-                # wal_log: 21 ms against 46-99 for file_copy at the size of a fresh home.
-                copy = sql.SQL("CREATE DATABASE {} TEMPLATE {} STRATEGY wal_log")
-                admin.execute(copy.format(sql.Identifier(name), sql.Identifier(template)))
+            if database_exists(admin, name):
+                self._bring_to(name, revisions, with_tables=True)
+            else:
+                self._copy_template(admin, name, revisions)
         self.admit(name)
 
     def build_schema(self, database: str, schema: str, revision: str) -> None:
@@ -115,21 +117,40 @@ class Builder:
             if changed.rowcount != 1:
                 raise FenceMissingError
 
-    def drop_template(self, revisions: Revisions) -> None:
-        """Delete the server's template of those revisions, if there is one."""
-        name = _template_name(revisions)
-        with self.admin() as admin:
-            if database_exists(admin, name):
-                admin.execute(sql.SQL("ALTER DATABASE {} IS_TEMPLATE false").format(sql.Identifier(name)))
-                admin.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
+    def ensure_template(self, revisions: Revisions) -> None:
+        """Build the database that silos of those revisions are copied from, if there is none; drop those of older ones.
 
-    def ensure_template(self, revisions: Revisions) -> str:
-        """The name of the database that silos of those revisions are copied from, built if there is none."""
-        name = _template_name(revisions)
+        Templates of revisions that this version does not know are another's, and stay.
+        """
         with self.admin() as admin, _one_at_a_time(admin):
-            if not database_exists(admin, name):
-                self._build_template(admin, name, revisions)
+            self._template(admin, revisions)
+
+    def _copy_template(self, admin: Connection, name: str, revisions: Revisions) -> None:
+        # Under the lock, so that nobody drops the template before it is copied.
+        with _one_at_a_time(admin):
+            template = self._template(admin, revisions)
+            # wal_log: 21 ms against 46-99 for file_copy at the size of a fresh home.
+            copy = sql.SQL("CREATE DATABASE {} TEMPLATE {} STRATEGY wal_log")
+            admin.execute(copy.format(sql.Identifier(name), sql.Identifier(template)))
+
+    def _template(self, admin: Connection, revisions: Revisions) -> str:
+        name = _template_name(revisions)
+        if not database_exists(admin, name):
+            self._build_template(admin, name, revisions)
+        older = admin.execute("SELECT datname FROM pg_database WHERE datname = ANY (%s)", [self._older(revisions)])
+        for (template,) in older.fetchall():
+            admin.execute(sql.SQL("ALTER DATABASE {} IS_TEMPLATE false").format(sql.Identifier(template)))
+            admin.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(template)))
         return name
+
+    def _older(self, revisions: Revisions) -> list[str]:
+        """The names of all templates that those revisions make worthless."""
+        return [
+            _template_name(Revisions(home=home, tenant=tenant))
+            for home in HOME.up_to(revisions.home)
+            for tenant in self.tenant_chain.up_to(revisions.tenant)
+            if (home, tenant) != (revisions.home, revisions.tenant)
+        ]
 
     def _build_template(self, admin: Connection, name: str, revisions: Revisions) -> None:
         """Built under another name and renamed when complete; closed to connections, which would make copies wait."""
@@ -146,6 +167,9 @@ class Builder:
             harden_catalogue(admin)
             restrict_database(admin, name)
             admin.execute(sql.SQL("CREATE SCHEMA IF NOT EXISTS tenancy AUTHORIZATION {}").format(sql.Identifier(OWNER)))
+        self._bring_to(name, revisions, with_tables=with_tables)
+
+    def _bring_to(self, name: str, revisions: Revisions, *, with_tables: bool) -> None:
         bring_to(self._dsn(name, MIGRATOR), HOME, "tenancy", revisions.home)
         if with_tables:
             bring_to(self._dsn(name, MIGRATOR), self.tenant_chain, SHARED_SCHEMA, revisions.tenant)

@@ -21,9 +21,11 @@ from control_plane.domain.server import Server
 from control_plane.domain.tenant import Model, Status
 from control_plane.registry import fleet, routes, servers, tenants
 from control_plane.registry.engine import transaction
+from control_plane.registry.fleet import Revisions
 from control_plane.registry.tables import DatabaseRow, HomeRow, TenantRow
 from control_plane.routing.refusals import HomeDownError
 from control_plane.routing.seam import Owner
+from provisioning.databases import Builder
 from provisioning.estate import Estate
 from provisioning.inside import Inside
 
@@ -57,10 +59,11 @@ def choose_home(tools: Tools, tenant_id: UUID) -> None:
         tenant = tenants.get(session, tenant_id, lock=True)
         if tenants.current_home(session, tenant_id) is not None:
             return
-        load = servers.tenants_on(session)
+        # Locked before it is counted: two that choose at once must not both get the last place.
+        known = servers.all_servers(session, lock=True)
         choice = choose_server(
-            servers.all_servers(session),
-            load,
+            known,
+            servers.tenants_on(session),
             Model(tenant.model),
             named=tenant.wanted_server,
             region=tenant.wanted_region,
@@ -84,20 +87,14 @@ def choose_home(tools: Tools, tenant_id: UUID) -> None:
 def build_home(tools: Tools, tenant_id: UUID) -> None:
     """Make the database or schema with both chains, as far as the model asks for one of its own."""
     place = _place(tools, tenant_id)
-    with transaction(tools.estate.engine) as session:
-        wanted = fleet.wanted(session)
-    builder = tools.estate.builder(place.server)
-    match Model(place.home.model):
-        case Model.POOL:
-            return
-        case Model.BRIDGE:
-            builder.build_schema(place.database.name, place.home.schema, wanted.tenant)
-        case Model.SILO:
-            builder.copy_silo(place.database.name, wanted)
-    with transaction(tools.estate.engine) as session:
-        if place.home.model == Model.SILO:
-            fleet.set_home_revision(session, place.database.id, wanted.home)
-        tenants.ensure_target(session, place.database.id, place.home.schema, wanted.tenant)
+    if place.home.model == Model.POOL:
+        return
+    entered = False
+    while not entered:
+        with transaction(tools.estate.engine) as session:
+            wanted = fleet.wanted(session)
+        _build(tools.estate.builder(place.server), place, wanted)
+        entered = _enter_target(tools, place, wanted)
 
 
 def enter_in_pooler(tools: Tools, tenant_id: UUID) -> None:
@@ -188,6 +185,24 @@ def fail(tools: Tools, tenant_id: UUID, reason: str) -> None:
         if tenant.status == Status.PROVISIONING:
             tenants.change_status(tenant, Status.FAILED, failure=reason)
             audit.record(session, ACTOR, "tenant.fail", tenant.slug, tenant_id=tenant_id, reason=reason)
+
+
+def _build(builder: Builder, place: _Place, wanted: Revisions) -> None:
+    if place.home.model == Model.BRIDGE:
+        builder.build_schema(place.database.name, place.home.schema, wanted.tenant)
+    else:
+        builder.copy_silo(place.database.name, wanted)
+
+
+def _enter_target(tools: Tools, place: _Place, built: Revisions) -> bool:
+    """Enter the target on the roll, unless more is wanted by now: a migration of the fleet sees it, or is seen here."""
+    with transaction(tools.estate.engine) as session:
+        if fleet.wanted(session, hold=True) != built:
+            return False
+        if place.home.model == Model.SILO:
+            fleet.set_home_revision(session, place.database.id, built.home)
+        tenants.ensure_target(session, place.database.id, place.home.schema, built.tenant)
+        return True
 
 
 def _database_for(session: Session, tenant: TenantRow, server: Server) -> DatabaseRow:

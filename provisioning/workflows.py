@@ -19,6 +19,7 @@ from control_plane.registry import progress
 from control_plane.registry.engine import transaction
 from control_plane.registry.workflows import PROVISION, RESUME, SUSPEND
 from control_plane.routing.refusals import translated
+from migrations.fleet import words
 from provisioning import steps
 from provisioning.steps import Step, Tools
 
@@ -50,13 +51,11 @@ def register(tools: Tools) -> None:
 
 
 def in_words(error: Exception) -> str:
-    """Why it failed, for a person: never a driver's DETAIL, which may hold values of rows."""
+    """Why it failed, for a person: nothing of a driver's that may hold values of rows."""
     cause = error.__cause__ if isinstance(error.__cause__, psycopg.Error | CopyholdError) else error
     if isinstance(cause, DBAPIError):
         return (translated(cause) or UnavailableError()).message
-    if isinstance(cause, psycopg.Error):
-        return cause.diag.message_primary or type(cause).__name__
-    return cause.message if isinstance(cause, CopyholdError) else type(cause).__name__
+    return words.in_words(cause) if isinstance(cause, psycopg.Error | CopyholdError) else type(cause).__name__
 
 
 def _run(tools: Tools, sequence: Sequence[Step], subject: UUID) -> None:

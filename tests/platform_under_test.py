@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import shutil
 import socket
 import subprocess
@@ -39,7 +40,8 @@ COPYHOLD = (sys.executable, "-m", "cli.main")
 
 def free_port() -> int:
     """A TCP port below the ephemeral range that nothing listens on right now."""
-    for port in range(18080, 32768):
+    # From anywhere in it: two sessions at once would otherwise be given the same one.
+    for port in random.sample(range(10_000, 32_768), 200):
         with socket.socket() as probe:
             if probe.connect_ex(("127.0.0.1", port)) != 0:
                 return port

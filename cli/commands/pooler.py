@@ -119,7 +119,7 @@ def rendered(pooler: Pooler) -> Mapping[str, str]:
         return pooler.rendered()
     except PoolerDownError:
         major, minor = find_tools().pgbouncer.release
-        return pooler.rendered((major, minor))
+        return pooler.rendered(version=(major, minor))
 
 
 def applied(platform: Platform) -> bool:

@@ -11,6 +11,7 @@ from control_plane.domain.errors import UnknownTenantError
 from control_plane.routing.visitor import host_of, slug_in
 
 TENANT_PATHS = "/api/"
+OUTER = frozenset({"app", "router", "endpoint", "path_params"})
 
 
 class ByHost:
@@ -23,7 +24,8 @@ class ByHost:
         """Serve one request."""
         app = self._app_for(scope) if scope["type"] == "http" else None
         if app is not None:
-            await app({**scope, "app": app}, receive, send)
+            # What the outer router left in the scope is not theirs: their own fill it in.
+            await app({name: value for name, value in scope.items() if name not in OUTER}, receive, send)
         elif scope["type"] == "http":
             await answer_error(UnknownTenantError())(scope, receive, send)
         else:

@@ -41,7 +41,8 @@ def share_out(servers: Iterable[Server], entries: Iterable[Entry]) -> Budget:
         here = [entry for entry in entries if entry.server == server.name]
         silos = [entry for entry in here if entry.model is Model.SILO]
         shared = [entry for entry in here if entry.model is not Model.SILO]
-        part = server.connections * (SHARED_PART if silos else 1)
+        # Never at the cost of any silo's first one.
+        part = min(server.connections * (SHARED_PART if silos else 1), server.connections - len(silos))
         for entry in shared:
             sizes[entry.database_id] = max(1, min(SHARED_POOL_MAX, int(part // len(shared))))
         rest = server.connections - sum(sizes[entry.database_id] for entry in shared)

@@ -39,4 +39,4 @@ def silent_for(session: Session, status: str, age: timedelta) -> Sequence[tuple[
         .having(last < func.now() - age)
         .order_by(TenantRow.id)
     )
-    return session.execute(query).tuples().all()
+    return [(tenant_id, slug, since) for tenant_id, slug, since in session.execute(query)]

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from uuid import UUID
 
-from sqlalchemy import func, select, update
+from sqlalchemy import Engine, Text, cast, func, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
-from control_plane.domain.ids import new_id
 from control_plane.registry.tables import (
     DatabaseRow,
     FleetRow,
@@ -18,6 +18,9 @@ from control_plane.registry.tables import (
     MigrationTargetRow,
     TargetRow,
 )
+
+_LOCKS_OF_RUNS = 43
+"""Keeps these advisory locks apart from those of other uses."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,9 +31,10 @@ class Revisions:
     tenant: str
 
 
-def wanted(session: Session) -> Revisions:
-    """What new homes are built at now."""
-    row = session.execute(select(FleetRow)).scalar_one()
+def wanted(session: Session, *, hold: bool = False) -> Revisions:
+    """What new homes are built at now; with `hold`, until the caller's transaction ends."""
+    query = select(FleetRow)
+    row = session.execute(query.with_for_update(read=True) if hold else query).scalar_one()
     return Revisions(home=row.home_revision, tenant=row.tenant_revision)
 
 
@@ -57,12 +61,39 @@ def set_home_revision(session: Session, database_id: UUID, revision: str) -> Non
     session.execute(update(DatabaseRow).where(DatabaseRow.id == database_id).values(home_revision=revision))
 
 
-def start_run(session: Session, to_revision: str, actor: str) -> MigrationRunRow:
+def set_target_revision(session: Session, database_id: UUID, schema: str, revision: str | None) -> None:
+    """Record the revision seen at a target; one that is gone from the roll by now stays gone."""
+    session.execute(
+        update(TargetRow)
+        .where(TargetRow.database_id == database_id, TargetRow.schema == schema)
+        .values(revision=revision, checked_at=func.now())
+    )
+
+
+@contextmanager
+def shown_alive(engine: Engine, run_id: UUID) -> Iterator[None]:
+    """Hold a lock for a run that goes on in this block: it ends with its connection, and so with a killed process."""
+    with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        connection.detach()  # its end must end the session, and with it the lock
+        connection.execute(select(func.pg_advisory_lock(func.hashtextextended(str(run_id), _LOCKS_OF_RUNS))))
+        yield
+
+
+def close_dead_runs(session: Session) -> None:
+    """Record runs whose process was killed as interrupted: nobody holds their lock."""
+    lock = func.hashtextextended(cast(MigrationRunRow.id, Text), _LOCKS_OF_RUNS)
+    session.execute(
+        update(MigrationRunRow)
+        .where(MigrationRunRow.state == "running", func.pg_try_advisory_xact_lock(lock))
+        .values(state="interrupted", ended_at=func.now())
+    )
+
+
+def start_run(session: Session, run_id: UUID, to_revision: str, actor: str) -> None:
     """Open a run in the ledger."""
-    row = MigrationRunRow(id=new_id(), to_revision=to_revision, actor=actor, state="running")
-    session.add(row)
+    close_dead_runs(session)
+    session.add(MigrationRunRow(id=run_id, to_revision=to_revision, actor=actor, state="running"))
     session.flush()
-    return row
 
 
 def plan_targets(session: Session, rows: Iterable[MigrationTargetRow]) -> None:
@@ -95,6 +126,7 @@ def end_run(session: Session, run_id: UUID, state: str) -> None:
 
 def runs(session: Session, limit: int) -> Sequence[tuple[MigrationRunRow, dict[str, int]]]:
     """The newest runs, each with its targets counted by state."""
+    close_dead_runs(session)
     newest = session.scalars(select(MigrationRunRow).order_by(MigrationRunRow.id.desc()).limit(limit)).all()
     query = (
         select(MigrationTargetRow.run_id, MigrationTargetRow.state, func.count())

@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 from control_plane.domain.errors import NotFoundError
 from control_plane.domain.server import Server
 from control_plane.domain.tenant import Model
-from control_plane.registry import servers
+from control_plane.registry import fleet, servers
 from control_plane.registry.tables import (
     DatabaseRow,
     HomeRow,
@@ -84,6 +84,7 @@ def databases_on(session: Session, server: Server) -> list[DatabaseReport]:
 
 def run(session: Session, run_id: UUID) -> tuple[MigrationRunRow, dict[str, int]]:
     """One run with its targets counted by state; NotFoundError when there was none of that id."""
+    fleet.close_dead_runs(session)
     row = session.get(MigrationRunRow, run_id)
     if row is None:
         raise NotFoundError("there is no such run", run_id=str(run_id))

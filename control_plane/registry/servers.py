@@ -44,9 +44,10 @@ def register(session: Session, server: Server) -> None:
     session.execute(statement.on_conflict_do_update(index_elements=["name"], set_=values))
 
 
-def all_servers(session: Session) -> list[Server]:
-    """Every server, by name."""
-    return [_server(row) for row in session.scalars(select(ServerRow).order_by(ServerRow.name))]
+def all_servers(session: Session, *, lock: bool = False) -> list[Server]:
+    """Every server, by name; with `lock`, others that choose among them wait for the caller's transaction to end."""
+    query = select(ServerRow).order_by(ServerRow.name)
+    return [_server(row) for row in session.scalars(query.with_for_update(key_share=True) if lock else query)]
 
 
 def server_named(session: Session, name: str) -> Server:
@@ -80,7 +81,7 @@ def tenants_on(session: Session) -> dict[str, int]:
         .where(HomeRow.state != "left")
         .group_by(DatabaseRow.server)
     )
-    return dict(session.execute(query).tuples().all())
+    return dict(session.execute(query).all())
 
 
 def homes_in(session: Session, database_ids: Sequence[UUID]) -> dict[UUID, int]:
@@ -90,7 +91,7 @@ def homes_in(session: Session, database_ids: Sequence[UUID]) -> dict[UUID, int]:
         .where(HomeRow.database_id.in_(database_ids), HomeRow.state != "left")
         .group_by(HomeRow.database_id)
     )
-    return dict(session.execute(query).tuples().all())
+    return dict(session.execute(query).all())
 
 
 def all_databases(session: Session) -> list[DatabaseRow]:

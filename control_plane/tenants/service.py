@@ -55,7 +55,8 @@ def create(session: Session, workflows: Workflows, wish: TenantWish, actor: str)
     """Enter the tenant on the roll and start the making of its home, both when the caller commits.
 
     The same wish again goes on with a tenant that failed or is still being made, and starts nothing over.
-    SlugTakenError when the slug belongs to a tenant with a home, or to a different wish; NoServerError when nothing can take it.
+    SlugTakenError when the slug belongs to a tenant with a home, or to a different wish; NoServerError when nothing can
+    take it.
     """
     slug, name = checked_slug(wish.slug), checked_name(wish.name)
     existing = tenants.by_slug(session, slug, lock=True)

@@ -15,7 +15,7 @@ from alembic.config import Config
 from alembic.script import ScriptDirectory
 from alembic.util import CommandError
 
-from control_plane.domain.errors import InvalidError
+from control_plane.domain.errors import CopyholdError, InvalidError
 
 _alembic = threading.Lock()
 
@@ -24,6 +24,12 @@ class UnknownRevisionError(InvalidError):
     """There is no such revision."""
 
     code = "revision_unknown"
+
+
+class BrokenChainError(CopyholdError):
+    """The chain's revisions cannot be read."""
+
+    code = "chain_broken"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,11 +53,12 @@ class _Statements:
             self._open = []
         elif statement == "COMMIT;":
             self._close()
-        elif not statement.startswith("--"):
+        elif not all(line.lstrip().startswith("--") for line in statement.splitlines()):
             if self._open is None:
                 self.phases.append(Phase(transactional=False, sql=statement))
             else:
-                self._open.append(statement)
+                # A comment at the end of a statement would swallow the semicolon that Alembic put there.
+                self._open.append(f"{statement}\n;" if "--" in statement.splitlines()[-1] else statement)
 
     def flush(self) -> None:
         """Nothing is held back."""
@@ -89,6 +96,11 @@ class Chain:
             raise UnknownRevisionError(f"there is no revision {revision!r}; there are {known}", revision=revision)
         return revision
 
+    def up_to(self, revision: str) -> tuple[str, ...]:
+        """The revisions up to that one; none when the chain does not know it."""
+        known = self.revisions
+        return known[: known.index(revision) + 1] if revision in known else ()
+
     def upgrades(self, current: str | None, wanted: str) -> bool:
         """Whether `wanted` comes after `current`; a revision that this chain does not know is ahead of it."""
         if current is None:
@@ -111,8 +123,17 @@ def tenant_chain(location: str) -> Chain:
 
 @functools.cache
 def _revisions(location: str) -> tuple[str, ...]:
-    script = ScriptDirectory.from_config(_config(location))
-    return tuple(reversed([revision.revision for revision in script.walk_revisions()]))
+    """Oldest first; BrokenChainError unless they are one line from a first to a last."""
+    try:
+        script = ScriptDirectory.from_config(_config(location))
+        found = [revision.revision for revision in script.walk_revisions()]
+        ends = len(script.get_bases()), len(script.get_heads())
+        forked = any(revision.is_branch_point for revision in script.walk_revisions())
+    except Exception as error:  # a revision is somebody's program, and may fail in any way
+        raise BrokenChainError(f"the chain {location} cannot be read: {_first_line(error)}") from error
+    if ends != (1, 1) or forked:
+        raise BrokenChainError(f"the revisions of {location} are not one line from a first to a last")
+    return tuple(reversed(found))
 
 
 @functools.cache
@@ -125,7 +146,13 @@ def _compiled(location: str, current: str | None, wanted: str) -> tuple[Phase, .
             command.upgrade(config, f"{current}:{wanted}" if current else wanted, sql=True)
         except CommandError as error:
             raise UnknownRevisionError(str(error)) from error
+        except Exception as error:
+            raise BrokenChainError(f"{location} cannot be compiled to {wanted}: {_first_line(error)}") from error
     return tuple(statements.phases)
+
+
+def _first_line(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}".partition("\n")[0]
 
 
 def _config(location: str) -> Config:

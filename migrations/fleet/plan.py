@@ -50,7 +50,7 @@ def plan(targets: Iterable[Target], home_revision: str, tenant: Chain, tenant_re
     steps: dict[str, list[Step]] = {"home": [], "tenant": []}
     ahead: list[Target] = []
     there = 0
-    for target in sorted(targets, key=lambda target: (target.server, target.database, target.schema)):
+    for target in sorted(targets, key=lambda each: (each.server, each.database, each.chain, each.schema)):
         chain, wanted = (HOME, home_revision) if target.chain == "home" else (tenant, tenant_revision)
         if target.revision == wanted:
             there += 1

@@ -11,10 +11,12 @@ import psycopg
 from psycopg import sql
 
 from control_plane.domain.errors import ConflictError, CopyholdError
-from migrations.fleet.chains import Chain
+from migrations.fleet.chains import Chain, Phase
 
 LOCK_TIMEOUT_MS = 2_000
 """How long DDL queues for a table; behind it the tenant's own reads queue."""
+CONCURRENT_LOCK_TIMEOUT_MS = 60_000
+"""The same outside of a transaction: what runs CONCURRENTLY waits for older transactions, and nobody waits for it."""
 STATEMENT_TIMEOUT_MS = 600_000
 LOCK_TRIES = 5
 TARGET_LOCK_WAIT_S = 60.0
@@ -33,23 +35,32 @@ class NotMigratedError(CopyholdError):
     code = "not_migrated"
 
 
-def bring_to(dsn: str, chain: Chain, schema: str, wanted: str, *, owner: str = "copyhold_owner") -> bool:
-    """Bring the target at `schema` of the database at `dsn` to `wanted`; False when it was there already.
+# What a CREATE INDEX CONCURRENTLY that did not finish leaves behind: IF NOT EXISTS would take it for done.
+INVALID_INDEXES = """
+SELECT i.relname FROM pg_index x JOIN pg_class i ON i.oid = x.indexrelid
+ WHERE NOT x.indisvalid AND i.relkind = 'i' AND NOT i.relispartition
+   AND i.relnamespace = current_schema()::regnamespace
+"""
 
-    `dsn` is a direct connection of a role that may become `owner`, who owns what is made. Committed a revision at a
-    time; the version row is read back. DDL that waits longer than LOCK_TIMEOUT_MS for a table gives way and is tried
-    again, LOCK_TRIES times in all.
+
+def bring_to(dsn: str, chain: Chain, schema: str, wanted: str, *, owner: str = "copyhold_owner") -> str | None:
+    """Bring the target at `schema` of the database at `dsn` to `wanted`; says where it is afterwards.
+
+    That is `wanted`, or the later revision at which it was found, and left. `dsn` is a direct connection of a role that
+    may become `owner`, who owns what is made. Committed a revision at a time; the version row is read back. DDL that
+    waits longer than LOCK_TIMEOUT_MS for a table gives way and is tried again, LOCK_TRIES times in all.
     """
     with psycopg.connect(dsn, autocommit=True, prepare_threshold=None) as connection:
         _settle(connection, schema, owner)
         with _target_lock(connection, f"{chain.name}/{schema}"):
             current = version(connection, chain)
             if current == wanted or not chain.upgrades(current, wanted):
-                return False
-            _replay(connection, chain, current, wanted)
+                return current
+            for phase in chain.compiled(current, wanted):
+                _send(connection, phase)
             if version(connection, chain) != wanted:
                 raise NotMigratedError(wanted=wanted)
-            return True
+            return wanted
 
 
 def version(connection: psycopg.Connection[Any], chain: Chain) -> str | None:
@@ -84,21 +95,37 @@ def _target_lock(connection: psycopg.Connection[Any], name: str) -> Iterator[Non
             _scalar(connection, "SELECT pg_advisory_unlock(hashtextextended(%s, 42))", name)
 
 
-def _replay(connection: psycopg.Connection[Any], chain: Chain, current: str | None, wanted: str) -> None:
-    for phase in chain.compiled(current, wanted):
-        statement = phase.sql.encode()
-        for attempt in range(1, LOCK_TRIES + 1):
-            try:
-                if phase.transactional:
-                    with connection.transaction():
-                        connection.execute(statement)
-                else:
-                    connection.execute(statement)
-                break
-            except psycopg.errors.LockNotAvailable:
-                if attempt == LOCK_TRIES:
-                    raise
-                time.sleep(0.1 * 2**attempt)
+def _send(connection: psycopg.Connection[Any], phase: Phase) -> None:
+    for attempt in range(1, LOCK_TRIES + 1):
+        try:
+            _send_once(connection, phase)
+        except (psycopg.errors.LockNotAvailable, psycopg.errors.DeadlockDetected):
+            if attempt == LOCK_TRIES:
+                raise
+            time.sleep(0.1 * 2**attempt)
+        else:
+            return
+
+
+def _send_once(connection: psycopg.Connection[Any], phase: Phase) -> None:
+    statements = phase.sql.encode()  # bytes: sent as they are, many at once
+    if phase.transactional:
+        with connection.transaction():
+            connection.execute(statements)
+        return
+    _drop_invalid_indexes(connection)
+    set_timeout = sql.SQL("SET lock_timeout = {}")
+    connection.execute(set_timeout.format(CONCURRENT_LOCK_TIMEOUT_MS))
+    try:
+        connection.execute(statements)
+    finally:
+        if not connection.broken:
+            connection.execute(set_timeout.format(LOCK_TIMEOUT_MS))
+
+
+def _drop_invalid_indexes(connection: psycopg.Connection[Any]) -> None:
+    for (name,) in connection.execute(INVALID_INDEXES).fetchall():
+        connection.execute(sql.SQL("DROP INDEX IF EXISTS {}").format(sql.Identifier(name)))
 
 
 def _scalar(connection: psycopg.Connection[Any], query: LiteralString, *values: object) -> Any:

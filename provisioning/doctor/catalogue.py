@@ -112,9 +112,10 @@ class Visit:
         self.findings.append(found)
 
 
-def in_words(error: psycopg.Error) -> str:
+def in_words(error: BaseException) -> str:
     """The error's first line. Not its DETAIL: that may hold values of rows."""
-    return error.diag.message_primary or str(error).partition("\n")[0] or type(error).__name__
+    message = error.diag.message_primary if isinstance(error, psycopg.Error) else None
+    return message or str(error).partition("\n")[0] or type(error).__name__
 
 
 def _check(name: str, shared: str, text: str) -> CatalogueCheck:

@@ -16,6 +16,7 @@ from control_plane.domain.errors import CopyholdError
 from control_plane.registry.engine import ControlDatabaseError, transaction
 from control_plane.settings import Settings
 from migrations.fleet.chains import CONTROL
+from provisioning.doctor.catalogue import in_words
 from provisioning.doctor.findings import Check, Finding, Severity
 from provisioning.doctor.settings import SETTINGS, judge
 from provisioning.pooler.apply import Pooler, PoolerDownError
@@ -75,7 +76,7 @@ def look_at_control(engine: Engine) -> list[Finding]:
     try:
         with transaction(engine) as session:
             query = text("SELECT name, setting FROM pg_settings WHERE name = ANY (:names)")
-            there: dict[str, str] = dict(session.execute(query, {"names": list(SETTINGS)}).tuples().all())
+            there: dict[str, str] = dict(row for row in session.execute(query, {"names": list(SETTINGS)}))
             revision = session.execute(text("SELECT version_num FROM alembic_version")).scalar_one_or_none()
     except ControlDatabaseError:
         return [CONTROL_DOWN.finding(server=CONTROL_SERVER)]
@@ -91,8 +92,10 @@ def look_at_pooler(pooler: Pooler, settings: Settings) -> list[Finding]:
     try:
         found = judge_pooler(pooler.version())
         return found + judge_files(_file_limit(settings), _files_needed(settings))
-    except (PoolerDownError, psycopg.Error):
-        return [POOLER_DOWN.finding()]
+    except PoolerDownError as error:
+        return [POOLER_DOWN.finding(detail=in_words(error.__cause__ or error))]
+    except psycopg.Error as error:
+        return [POOLER_DOWN.finding(detail=in_words(error))]
 
 
 def pooler_drift(pooler: Pooler) -> list[Finding]:
@@ -119,8 +122,8 @@ def look_at_redis(url: str | None) -> list[Finding]:
             url, socket_timeout=PROBE_TIMEOUT_S, socket_connect_timeout=PROBE_TIMEOUT_S
         ) as client:
             info = cast(dict[str, Any], client.info("server"))
-    except redis.RedisError:
-        return [REDIS_DOWN.finding()]
+    except redis.RedisError as error:
+        return [REDIS_DOWN.finding(detail=in_words(error))]
     return judge_redis(str(info["redis_version"]))
 
 

@@ -21,10 +21,8 @@ from control_plane.registry import servers
 from control_plane.registry.engine import transaction
 from control_plane.settings import Settings
 from provisioning.files import write_atomically
-from provisioning.pooler.render import FILES, PoolerEntry, PoolerPlace, render
+from provisioning.pooler.render import CONSOLE, FILES, PoolerEntry, PoolerPlace, render
 
-_OWN_DATABASE = "pgbouncer"
-OLDEST_WITH_PREPARED_STATEMENTS = "1.21"
 
 
 class PoolerDownError(UnavailableError):
@@ -123,7 +121,7 @@ class Pooler:
 
     def status(self) -> list[dict[str, Any]]:
         """SHOW POOLS of the running pooler, its own database left out."""
-        return [row for row in self._console("SHOW POOLS") if row["database"] != _OWN_DATABASE]
+        return [row for row in self._console("SHOW POOLS") if row["database"] != CONSOLE]
 
     def version(self) -> tuple[int, int]:
         """Major and minor version of the running pooler."""
@@ -134,7 +132,7 @@ class Pooler:
         return int(match[1]), int(match[2])
 
     def _diff(self, files: Mapping[str, str], entries: Sequence[PoolerEntry]) -> Drift:
-        live = {str(row["name"]): row for row in self._console("SHOW DATABASES") if row["name"] != _OWN_DATABASE}
+        live = {str(row["name"]): row for row in self._console("SHOW DATABASES") if row["name"] != CONSOLE}
         wanted = {entry.alias: entry for entry in entries}
         return Drift(
             files={name: _unified(name, self._on_disk(name), text) for name, text in files.items()},
@@ -158,8 +156,8 @@ class Pooler:
             with psycopg.connect(
                 host=settings.pooler_host,
                 port=settings.pooler_port,
-                user=_OWN_DATABASE,
-                dbname=_OWN_DATABASE,
+                user=CONSOLE,
+                dbname=CONSOLE,
                 connect_timeout=5,
                 autocommit=True,
                 row_factory=dict_row,

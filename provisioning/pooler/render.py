@@ -14,6 +14,8 @@ from control_plane.domain.errors import InvalidError
 TEMPLATES = Path(__file__).parents[2] / "templates" / "pgbouncer"
 FILES = ("pgbouncer.ini", "databases.ini", "userlist.txt")
 PREPARED_STATEMENTS_SINCE = (1, 21)
+CONSOLE = "pgbouncer"
+"""The pooler's name for its own database and for who may enter it: nobody else's."""
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,62}")
 _HOST = re.compile(r"[A-Za-z0-9./_:+@-]{1,255}")
 
@@ -38,7 +40,7 @@ class PoolerEntry:
 
     def __post_init__(self) -> None:
         for name in (self.alias, self.database, self.login):
-            if not _NAME.fullmatch(name):
+            if not _NAME.fullmatch(name) or name == CONSOLE:
                 raise UnwritableEntryError(f"{name!r} cannot be a name at the pooler")
         if not _HOST.fullmatch(self.host) or '"' in self.secret or "\n" in self.secret:
             raise UnwritableEntryError(f"the entry {self.alias} has an address or secret that cannot be written")

@@ -10,7 +10,6 @@ from pathlib import Path
 import pytest
 
 from cli.wiring import Platform
-from control_plane.routing.seam import load_tenant_app
 from provisioning.layout import Layout
 from tests.cli.shell import Shell
 from tests.platform_under_test import PlatformUnderTest, running_platform
@@ -43,7 +42,6 @@ def opened(platform: PlatformUnderTest) -> Platform:
         engine=platform.engine,
         keyring=platform.keyring,
         workflows=platform.workflows,
-        app=load_tenant_app(platform.settings.tenant_app),
         actor="cli:tests",
     )
 

@@ -85,8 +85,8 @@ class Shell:
 
     def start(self, *arguments: str, variables: Mapping[str, str] | None = None) -> Running:
         """Start a command; `variables` are set in its environment."""
-        for entry in main.COMMANDS.values():
-            importlib.import_module(entry.where.partition(":")[0])
+        for module in ("tenant_app", *(entry.where.partition(":")[0] for entry in main.COMMANDS.values())):
+            importlib.import_module(module)
         where = () if self.data is None else ("--data", str(self.data))
         out, err = tempfile.TemporaryFile(), tempfile.TemporaryFile()  # noqa: SIM115 - closed when read
         pid = os.fork()

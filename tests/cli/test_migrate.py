@@ -7,7 +7,9 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
+from sqlalchemy import text
 
+from control_plane.registry.engine import transaction
 from tests.cli.shell import Said, Shell
 from tests.platform_under_test import PlatformUnderTest, TenantUnderTest
 
@@ -121,7 +123,7 @@ def test_a_failure_is_told_to_a_person_on_standard_error(own_shell: Shell, own_p
     tenant = own_platform.tenant("bridge")
     with own_platform.home_of(tenant) as home:
         home.execute("UPDATE alembic_version SET version_num = '0001'")
-    _forget_revision(own_platform, tenant)
+    _record_revision(own_platform, tenant, "0001")
     said = own_shell("migrate", "up")
     assert said.code == 1
     assert f"failed: alpha / bridge_1 / {schema_of(tenant)}: " in said.out
@@ -130,13 +132,12 @@ def test_a_failure_is_told_to_a_person_on_standard_error(own_shell: Shell, own_p
     assert own_shell("migrate", "up").code == 0
 
 
-def _forget_revision(platform: PlatformUnderTest, tenant: TenantUnderTest) -> None:
-    _record_revision(platform, tenant, "0001")
-
-
 def _record_revision(platform: PlatformUnderTest, tenant: TenantUnderTest, revision: str) -> None:
-    with platform.superuser("control", "copyhold_control") as control:
-        control.execute("UPDATE targets SET revision = %s WHERE schema = %s", [revision, schema_of(tenant)])
+    with transaction(platform.engine) as session:
+        session.execute(
+            text("UPDATE targets SET revision = :revision WHERE schema = :schema"),
+            {"revision": revision, "schema": schema_of(tenant)},
+        )
 
 
 def test_a_target_ahead_of_this_version_is_left_alone_and_named(

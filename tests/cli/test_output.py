@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pty
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta, timezone
 from uuid import UUID
 
@@ -54,12 +55,19 @@ def test_quiet_progress_says_nothing(capsys: pytest.CaptureFixture[str]) -> None
 def test_on_a_terminal_lines_stand_above_a_bar(monkeypatch: pytest.MonkeyPatch) -> None:
     ours, theirs = pty.openpty()
     with os.fdopen(theirs, "w") as terminal:
+        monkeypatch.setenv("TERM", "xterm")
         monkeypatch.setattr("sys.stdout", terminal)
         with output.progress("provision", 2) as tell:
             tell("  choose home")
             tell(None)
-        terminal.flush()
-        shown = os.read(ours, 10_000).decode()
-    os.close(ours)
+    shown = _all_of(ours)
     assert "  choose home" in shown
     assert "2/2" in shown
+
+
+def _all_of(terminal: int) -> str:
+    shown = b""
+    with os.fdopen(terminal, "rb", buffering=0) as ours, suppress(OSError):  # EIO: the other end is closed
+        while chunk := ours.read(10_000):
+            shown += chunk
+    return shown.decode()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Iterator
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -57,7 +58,7 @@ def test_alone_it_shows_its_help() -> None:
 
 def test_the_version() -> None:
     said = shell("--version")
-    assert (said.code, said.out) == (0, "copyhold 0.1.0\n")
+    assert (said.code, said.out) == (0, f"copyhold {version('copyhold')}\n")
 
 
 def test_a_misspelled_command_is_a_usage_error_with_a_suggestion() -> None:
@@ -100,8 +101,15 @@ def test_without_a_platform_the_folder_is_named(command: str, tmp_path: Path) ->
 def test_a_platform_that_is_down_is_named_with_how_to_bring_it_up(command: str, stopped: Shell) -> None:
     said = stopped(*command.split())
     assert said.code == 1
-    part = "pooler" if command.startswith("pooler") else "control database"
-    assert said.error == f"the {part} does not answer: is the platform up? copyhold up --data {stopped.data}"
+    assert said.error == (
+        f"the control database does not answer: is the platform up? copyhold up --data {stopped.data}"
+    )
+
+
+def test_a_pooler_that_is_down_is_named_with_how_to_bring_it_up(stopped: Shell) -> None:
+    said = stopped("pooler", "status")
+    assert said.code == 1
+    assert said.error == f"the pooler does not answer: is the platform up? copyhold up --data {stopped.data}"
 
 
 def test_a_folder_of_something_else_is_refused(stopped: Shell) -> None:

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import psycopg
+from psycopg.conninfo import make_conninfo
 from sqlalchemy import text
 
 from control_plane.domain.names import SHARED_SCHEMA
-from control_plane.registry.engine import transaction
+from control_plane.registry.engine import control_engine, transaction
+from migrations.fleet.chains import CONTROL as CONTROL_CHAIN
+from migrations.fleet.chains import HOME
 from provisioning.doctor.examine import examine
 from provisioning.doctor.findings import Finding
 from provisioning.estate import Estate
@@ -19,8 +24,19 @@ from tests.platform_under_test import PlatformUnderTest, TenantUnderTest
 
 CONTROL = "control"
 """A place for statements: the control database."""
-SERVERS = ("alpha", "beta")
-"""Places for statements: the `postgres` database of a server."""
+
+
+@contextmanager
+def as_owner(folder: Path) -> Iterator[None]:
+    """Root acts as the folder's owner, whom alone the pooler knows; commands do so for good."""
+    if os.geteuid() != 0:
+        yield
+        return
+    os.seteuid(folder.stat().st_uid)
+    try:
+        yield
+    finally:
+        os.seteuid(0)
 
 
 @dataclass(kw_only=True)
@@ -37,14 +53,15 @@ class Patient:
 
     def findings(self, estate: Estate | None = None) -> tuple[Finding, ...]:
         """What the doctor finds now. Nothing works here meanwhile, so there is nothing to wait for."""
-        return examine(estate or self.estate, settle_s=0).findings
+        with as_owner(self.platform.data):
+            return examine(estate or self.estate, settle_s=0).findings
 
     def checks(self, estate: Estate | None = None) -> set[str]:
         """The names of what the doctor finds now."""
         return {finding.check for finding in self.findings(estate)}
 
     def do(self, place: str, statements: Sequence[str]) -> None:
-        """Run statements at a place as its superuser, with {login}, {schema}, {tenant} … filled in."""
+        """Run statements at a place (a tenant's home, `control`, a server) as a superuser, with `words` filled in."""
         words = self.words(place)
         if place == CONTROL:
             with transaction(self.platform.engine) as session:
@@ -62,6 +79,13 @@ class Patient:
             for name, tenant in self.tenants.items()
             for kind, value in self._words_of(tenant).items()
         }
+        chain = self.estate.chain
+        words |= {
+            "head": chain.head,
+            "first": chain.revisions[0],
+            "home_head": HOME.head,
+            "control_head": CONTROL_CHAIN.head,
+        }
         return words | (self._words_of(self.tenants[place]) if place in self.tenants else {})
 
     @contextmanager
@@ -77,6 +101,15 @@ class Patient:
     def with_settings(self, **changed: object) -> Estate:
         """The platform as somebody would see it who was told something else."""
         return replace(self.estate, settings=self.platform.settings.model_copy(update=changed))
+
+    @contextmanager
+    def without_control(self) -> Iterator[Estate]:
+        """The platform as it is with the control database down."""
+        engine = control_engine(make_conninfo(self.platform.settings.control_dsn, port=6999), timeout_s=2)
+        try:
+            yield replace(self.estate, engine=engine)
+        finally:
+            engine.dispose()
 
     @staticmethod
     def _words_of(tenant: TenantUnderTest) -> dict[str, str]:

@@ -204,11 +204,11 @@ def _fields(at: str, schema: Mapping[str, Any], document: Mapping[str, Any]) -> 
     """The leaves of a body, however they are nested."""
     if "$ref" in schema:
         schema = document["components"]["schemas"][schema["$ref"].rpartition("/")[2]]
-    for either in (*schema.get("anyOf", ()), *schema.get("oneOf", ()), *schema.get("allOf", ())):
-        if "$ref" in either or "properties" in either or "items" in either:
-            yield from _fields(at, either, document)
-            return
-    if "items" in schema:
+    either = (*schema.get("anyOf", ()), *schema.get("oneOf", ()), *schema.get("allOf", ()))
+    if either:
+        for one in either:
+            yield from _fields(at, one, document)
+    elif "items" in schema:
         yield from _fields(f"{at}[]", schema["items"], document)
     elif "properties" in schema:
         for name, inner in schema["properties"].items():

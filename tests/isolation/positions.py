@@ -70,6 +70,7 @@ class Position:
     harmless: ClassVar[frozenset[int]] = frozenset()
     """Answers without a refusal that are right because they show nothing of the other tenant."""
     optional: ClassVar[bool] = False
+    can_be_dressed: ClassVar[bool] = False
 
     def of(self, things: Things) -> str:
         """What stands here in a request about those things by one who may make it."""
@@ -79,9 +80,9 @@ class Position:
         """What stands here when somebody else tries it with their things."""
         return self.of(theirs)
 
-    def dressed(self, theirs: Things, mine: Things) -> str | None:
-        """Their thing made up as mine, as one could make it who knew more than they should; None when it cannot be."""
-        return None
+    def dressed(self, theirs: Things, mine: Things) -> str:
+        """Their thing made up as mine, as one could make it who knew more than they should."""
+        raise NotImplementedError
 
 
 @dataclass(frozen=True)
@@ -103,6 +104,7 @@ class Cursor(Position):
     refusals: ClassVar[frozenset[int]] = frozenset({422})
     harmless: ClassVar[frozenset[int]] = frozenset({200})
     optional: ClassVar[bool] = True
+    can_be_dressed: ClassVar[bool] = True
 
     def of(self, things: Things) -> str:
         return cursor.written(getattr(things, self.after), self.listed(things))
@@ -116,6 +118,7 @@ class Ticket(Position):
     """A ticket names a user and a tenant."""
 
     refusals: ClassVar[frozenset[int]] = frozenset({401})
+    can_be_dressed: ClassVar[bool] = True
 
     def of(self, things: Things) -> str:
         return _ticket(things, things.user)

@@ -14,22 +14,25 @@ FEED = (
     """
 INSERT INTO feed VALUES (true, 0)
 """,
+    # All at once: one by one, the feed's row would be rewritten for each of a pool's hundred thousand tenants.
     """
-CREATE FUNCTION announce(changed uuid) RETURNS void LANGUAGE plpgsql AS $$
+CREATE FUNCTION announce(changed uuid[]) RETURNS void LANGUAGE plpgsql AS $$
 DECLARE
     next bigint;
 BEGIN
-    UPDATE feed SET version = version + 1 RETURNING version INTO next;
-    INSERT INTO changes (tenant_id, version) VALUES (changed, next)
-        ON CONFLICT (tenant_id) DO UPDATE SET version = next;
-    PERFORM pg_notify('copyhold_roll', '');
+    IF cardinality(changed) > 0 THEN
+        UPDATE feed SET version = version + 1 RETURNING version INTO next;
+        INSERT INTO changes (tenant_id, version) SELECT DISTINCT unnest(changed), next
+            ON CONFLICT (tenant_id) DO UPDATE SET version = next;
+        PERFORM pg_notify('copyhold_roll', '');
+    END IF;
 END
 $$
 """,
     """
 CREATE FUNCTION tenant_changed() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
-    PERFORM announce((to_jsonb(NEW) ->> TG_ARGV[0])::uuid);
+    PERFORM announce(ARRAY[(to_jsonb(NEW) ->> TG_ARGV[0])::uuid]);
     RETURN NULL;
 END
 $$
@@ -37,8 +40,8 @@ $$
     """
 CREATE FUNCTION target_changed() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
-    PERFORM announce(tenant_id) FROM homes
-      WHERE database_id = NEW.database_id AND schema = NEW.schema AND state = 'current';
+    PERFORM announce(ARRAY(SELECT tenant_id FROM homes
+      WHERE database_id = NEW.database_id AND schema = NEW.schema AND state = 'current'));
     RETURN NULL;
 END
 $$
@@ -46,7 +49,7 @@ $$
     """
 CREATE FUNCTION database_changed() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
-    PERFORM announce(tenant_id) FROM homes WHERE database_id = NEW.id AND state = 'current';
+    PERFORM announce(ARRAY(SELECT tenant_id FROM homes WHERE database_id = NEW.id AND state = 'current'));
     RETURN NULL;
 END
 $$
