@@ -14,6 +14,7 @@ from pathlib import Path
 import httpx
 
 from control_plane.domain.errors import CopyholdError
+from provisioning.layout import Layout
 
 FIRST_REVISION = "0001"
 START_DEADLINE_S = 120.0
@@ -83,7 +84,7 @@ class Demo:
         started = time.monotonic()
         made = json.loads(self._copyhold(*command, "--email", f"it@{slug}.example", "--json"))
         took_ms = (time.monotonic() - started) * 1000
-        self._say(f"copyhold {' '.join(command[:3])!s} … --model {model} -> {made['status']} in {took_ms:.0f} ms")
+        self._say(f"copyhold tenant create {name!r} --model {model} -> {made['status']} in {took_ms:.0f} ms, all told")
         return self._customer(slug, made["id"], model)
 
     def _customer(self, slug: str, tenant_id: str, model: str) -> Customer:
@@ -155,7 +156,7 @@ def platform(data: Path, port: int) -> Iterator[subprocess.Popen[bytes]]:
     command = [*COPYHOLD, "up", "--data", str(data), "--port", str(port), "--at", FIRST_REVISION]
     process = subprocess.Popen(command, stdin=subprocess.DEVNULL)
     try:
-        _until(lambda: _ready(process, port), "the platform is up", deadline_s=START_DEADLINE_S)
+        _until(lambda: _ready(process, data, port), "the platform is up", deadline_s=START_DEADLINE_S)
         yield process
     finally:
         if process.poll() is None:
@@ -163,9 +164,11 @@ def platform(data: Path, port: int) -> Iterator[subprocess.Popen[bytes]]:
         process.wait()
 
 
-def _ready(process: subprocess.Popen[bytes], port: int) -> bool:
+def _ready(process: subprocess.Popen[bytes], data: Path, port: int) -> bool:
     if process.poll() is not None:
         raise DemoError("the platform did not start: see above")
+    if not Layout(data=data).worker_ready.exists():
+        return False
     try:
         return httpx.get(f"http://127.0.0.1:{port}/readyz", headers={"Host": "localhost"}).status_code == 200
     except httpx.TransportError:

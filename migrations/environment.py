@@ -5,8 +5,32 @@ Chains are compiled, never run by Alembic itself: `migrations.fleet.chains` says
 
 from __future__ import annotations
 
+from typing import Any
+
 from alembic import context
+from alembic.ddl.postgresql import PostgresqlImpl
 from alembic.util import CommandError
+from sqlalchemy import BindParameter, Executable, TextClause, text
+from sqlalchemy.exc import CompileError
+from sqlalchemy.sql import visitors
+
+
+class _FaithfulImpl(PostgresqlImpl):
+    """Alembic's, but for two silent changes: it writes NULL for ':word' in a string, and blanks for tabs."""
+
+    __dialect__ = "postgresql"
+
+    def execute(self, sql: Executable | str, execution_options: dict[str, Any] | None = None) -> None:
+        """Write one statement; CompileError where a value would be missing."""
+        statement = text(sql) if isinstance(sql, str) else sql
+        for part in visitors.iterate(statement):  # type: ignore[arg-type]
+            if isinstance(part, BindParameter) and part.required:
+                raise CompileError(rf"there is no value for :{part.key}; a colon before a word is written \:")
+        if not isinstance(statement, TextClause):
+            super().execute(statement, execution_options)
+        else:
+            compiled = statement.compile(dialect=self.dialect, compile_kwargs={"literal_binds": True})
+            self.static_output(str(compiled).strip() + self.command_terminator)
 
 
 def run(version_table: str, version_table_schema: str | None = None) -> None:

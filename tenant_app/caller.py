@@ -8,13 +8,12 @@ from typing import Annotated, Literal
 from uuid import UUID
 
 from fastapi import Depends, Request
-from fastapi.security import APIKeyCookie, HTTPBearer
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from control_plane.domain.errors import ForbiddenError, UnauthenticatedError
 from control_plane.domain.route import ApiKey, Role
-from control_plane.routing.credentials import COOKIE, SessionRefusedError
-from control_plane.routing.visitor import SAFE_METHODS, TheSession, TheVisitor, Visitor
+from control_plane.routing.credentials import SessionRefusedError
+from control_plane.routing.visitor import SAFE_METHODS, TheSession, Visitor, visitor_of
 from tenant_app.rows import insert_once
 from tenant_app.sessions import repository
 from tenant_app.tables import User
@@ -61,13 +60,9 @@ class Caller:
         return self.user_id
 
 
-async def _credential(
-    request: Request,
-    who: TheVisitor,
-    _key: Annotated[object, Depends(HTTPBearer(auto_error=False, scheme_name="ApiKey"))],
-    _cookie: Annotated[object, Depends(APIKeyCookie(name=COOKIE, auto_error=False, scheme_name="Session"))],
-) -> Visitor:
-    """Refuses before a home is touched. The two unused parameters put the ways to authenticate into the OpenAPI."""
+async def credential(request: Request) -> Visitor:
+    """The visitor, who shows something with the scope for this; refused before a home is touched."""
+    who = visitor_of(request)
     if who.key is not None:
         _check_scopes(who.key, request.method)
     elif who.session is None:
@@ -75,7 +70,7 @@ async def _credential(
     return who
 
 
-async def caller(who: Annotated[Visitor, Depends(_credential)], session: TheSession) -> Caller:
+async def caller(who: Visitor, session: AsyncSession) -> Caller:
     """Whoever the visitor is. A session is read with its user in one query; ended, expired or disabled is refused."""
     if who.key is not None:
         return Caller(user_id=who.key.id, name=who.key.name, role=who.key.role)
@@ -86,8 +81,9 @@ async def caller(who: Annotated[Visitor, Depends(_credential)], session: TheSess
     return Caller(user_id=row.id, name=row.name, role=Role(row.role), email=row.email, session_id=who.session.subject)
 
 
-def _at_least(role: Role) -> Callable[[Caller], Awaitable[Caller]]:
-    async def of_role(by: Annotated[Caller, Depends(caller)]) -> Caller:
+def _at_least(role: Role) -> Callable[[Visitor, AsyncSession], Awaitable[Caller]]:
+    async def of_role(who: Annotated[Visitor, Depends(credential)], session: TheSession) -> Caller:
+        by = await caller(who, session)
         if not by.role.allows(role):
             raise RoleError
         return by

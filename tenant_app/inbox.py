@@ -18,6 +18,7 @@ from control_plane.routing.seam import NewTenant, Owner
 from control_plane.routing.visitor import TheHost
 from tenant_app import seed
 from tenant_app.conversations.endpoints import router as conversations
+from tenant_app.describing import describe_credentials
 from tenant_app.failures import open_to_all
 from tenant_app.messages.endpoints import router as messages
 from tenant_app.passwords import Passwords
@@ -70,6 +71,7 @@ class Inbox:
         app.add_middleware(NeverCached)
         for router in (front, sessions, users, conversations, messages):
             app.include_router(router)
+        describe_credentials(app)
         return BoundedBodies(app, limits.body_bytes)
 
     async def seed(self, session: AsyncSession, tenant: NewTenant, owner: Owner | None) -> None:

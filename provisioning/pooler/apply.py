@@ -24,7 +24,6 @@ from provisioning.files import write_atomically
 from provisioning.pooler.render import CONSOLE, FILES, PoolerEntry, PoolerPlace, render
 
 
-
 class PoolerDownError(UnavailableError):
     """The pooler does not answer."""
 

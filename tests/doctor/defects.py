@@ -366,7 +366,7 @@ FUNCTIONS = (
     defect(
         "a function with its owner's rights",
         "bridge",
-        (OWNER, "CREATE FUNCTION leak() RETURNS int LANGUAGE sql SECURITY DEFINER SET search_path = '' AS 'SELECT 1'"),
+        (OWNER, "CREATE FUNCTION leak() RETURNS int LANGUAGE sql SECURITY DEFINER AS 'SELECT 1'"),
         "DROP FUNCTION leak()",
         "definer_function",
         "definer_search_path",
@@ -825,7 +825,6 @@ ROLL = (
         "UPDATE servers SET connections = connections + 10000 WHERE name = 'alpha'",
         "UPDATE servers SET connections = connections - 10000 WHERE name = 'alpha'",
         "connection_budget",
-        "pooler_drift",
     ),
     defect(
         "a server that is not there",

@@ -70,7 +70,7 @@ class Patient:
             return
         with self.connection(place) as connection:
             for statement in statements:
-                connection.execute(statement.format(**words))
+                connection.execute(statement.format(**words).encode())
 
     def words(self, place: str) -> dict[str, str]:
         """What statements may name: the place's own login, schema and tenant, and the others' by their place."""

@@ -5,13 +5,14 @@ from __future__ import annotations
 import secrets
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from uuid import uuid4
 
 from control_plane.domain.route import Role
 from control_plane.routing.credentials import COOKIE
 from control_plane.routing.visitor import SAFE_METHODS
 from tests.isolation.cases import Case, Try, is_write
 from tests.isolation.doors import Ask
-from tests.isolation.operations import LEFT_OUT, OPERATIONS, Credential, Operation, Served
+from tests.isolation.operations import FRESH, LEFT_OUT, OPERATIONS, Credential, Operation, Served
 from tests.isolation.positions import Things
 from tests.isolation.world import Holder, World
 
@@ -180,7 +181,11 @@ def _their_ask(stage: Stage, by: Holder | None) -> Ask:
 
 
 def _ask(stage: Stage, held: Mapping[str, str], host: str, by: Holder | Mapping[str, str] | None) -> Ask:
-    values = {at: value for at, value in stage.operation.values.items() if value is not LEFT_OUT}
+    values = {
+        at: f"New {uuid4().hex}" if value is FRESH else value
+        for at, value in stage.operation.values.items()
+        if value is not LEFT_OUT
+    }
     parts: dict[str, dict[str, object]] = {"path": {}, "query": {}, "body": {}}
     for at, value in {**values, **held}.items():
         part, _, name = at.partition(".")

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from tests.isolation.attempts import Attempt, Stage, attempt, control_with_everything
 from tests.isolation.cases import Case, Try, cases
-from tests.isolation.doors import Answer, Door
+from tests.isolation.doors import Answer, Door, Inside
 from tests.isolation.operations import OPERATIONS, Served
 from tests.isolation.world import TABLES, World
 
@@ -38,27 +38,30 @@ class Matrix:
     stages: list[tuple[Stage, list[Case]]]
 
     @classmethod
-    def of(cls, me: World, them: World, served: Mapping[str, Served]) -> Matrix:
-        """A matrix, with everything made that it will ask about and all else gone."""
+    def of(
+        cls, me: World, them: World, served: Mapping[str, Served], wanted: Callable[[Case], bool] = lambda case: True
+    ) -> Matrix:
+        """A matrix of the wanted cases, with everything made that it will ask about."""
         stages = []
         with me.home.transaction(), them.home.transaction():
-            me.sweep()
-            them.sweep()
             for name, there in served.items():
-                every = list(cases(name, OPERATIONS[name]))
+                every = list(filter(wanted, cases(name, OPERATIONS[name])))
                 for credential in OPERATIONS[name].credentials:
-                    stage = Stage.of(there, credential, me, them)
-                    stages.append((stage, [case for case in every if case.credential is credential]))
+                    if here := [case for case in every if case.credential is credential]:
+                        stages.append((Stage.of(there, credential, me, them), here))
         return cls(me=me, them=them, stages=stages)
 
-    def run(self, door: Door) -> Outcome:
-        """Ask everything. Nothing is raised for what goes wrong: it is told."""
+    def run(self, door: Door, after: Callable[[Case], None] = lambda case: None) -> Outcome:
+        """Ask everything, and call `after` each case. Nothing is raised for what goes wrong: it is told."""
+        if isinstance(door, Inside):
+            door.refresh()
         outcome = Outcome()
         rows = {world.id: fingerprint(world) for world in (self.me, self.them)}
         for stage, its_cases in self.stages:
             for case in its_cases:
                 _Trial(stage=stage, case=case, door=door, outcome=outcome, rows=rows).run()
                 outcome.done.append(case)
+                after(case)
         return outcome
 
 

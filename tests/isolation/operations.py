@@ -20,6 +20,8 @@ METHODS = frozenset({"get", "put", "post", "delete", "options", "head", "patch",
 LOOKS_LIKE_AN_ID = re.compile(r"(^|[._])(id|ids|uuid|cursor|after|before|ticket|token|email|key|nonce|slug|tenant)$")
 LEFT_OUT = object()
 """For an input that says nothing of whose row is meant, and that a request does without."""
+FRESH = object()
+"""For an input that is another one in each request, so that what it changes is seen to change."""
 
 
 class Effect(enum.Enum):
@@ -101,7 +103,7 @@ OPERATIONS: Mapping[str, Operation] = {
         role=MEMBER,
         effect=WRITE,
         persons_only=True,
-        values={"body.name": "Somebody New", "body.password": LEFT_OUT, "body.current_password": LEFT_OUT},
+        values={"body.name": FRESH, "body.password": LEFT_OUT, "body.current_password": LEFT_OUT},
     ),
     "list_users": Operation(
         role=MEMBER, effect=READ, ids=_paged("user", "users"), values=PAGE, shows_canary=True
