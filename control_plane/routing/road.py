@@ -14,6 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractAsyncContextManager
 from contextvars import ContextVar
 from functools import partial
+from typing import NamedTuple
 from uuid import UUID
 
 import psycopg
@@ -71,6 +72,13 @@ def begin_message(token: str, schema: str, statement_timeout_s: float) -> str:
     )
 
 
+class _Inside(NamedTuple):
+    """A session in a home, and the connection that its transaction is on."""
+
+    session: AsyncSession
+    connection: AsyncConnection
+
+
 class Road:
     """Leads requests of one process to tenants' homes. Belongs to one event loop; `close` it at the end."""
 
@@ -112,42 +120,32 @@ class Road:
         Raises the refusals of routing.refusals; a driver's errors inside the block leave it as ours. A block that takes
         longer than `transaction_timeout_s` is cancelled, and so is the statement that it is in.
         """
-        return self._visit(tenant_id, lambda: self._admitted(tenant_id))
+        return self._visit(lambda: self._admitted(tenant_id))
 
     def enter_unopened(self, route: Route) -> AbstractAsyncContextManager[AsyncSession]:
         """As `enter`, for a home that is not open yet: provisioning seeds and tries it through the same road."""
-        return self._visit(route.tenant_id, lambda: self._begin(route, Mode.SETUP))
+        return self._visit(lambda: self._begin(route, Mode.SETUP))
 
     @contextlib.asynccontextmanager
-    async def _visit(
-        self, tenant_id: UUID, admitted: Callable[[], Awaitable[AsyncConnection]]
-    ) -> AsyncIterator[AsyncSession]:
-        connection = await admitted()
-        session = AsyncSession(
-            connection,
-            sync_session_class=TenantSession,
-            tenant_id=tenant_id,
-            expire_on_commit=False,
-            join_transaction_mode="control_fully",
-        )
+    async def _visit(self, admitted: Callable[[], Awaitable[_Inside]]) -> AsyncIterator[AsyncSession]:
+        session, connection = await admitted()
         limit = asyncio.timeout(self.settings.limits.transaction_timeout_s)
         try:
             async with limit:
                 yield session
                 _refuse_unless_whole(session, connection)
                 await session.commit()
-        except TimeoutError as error:
-            if not limit.expired():
-                raise
-            raise TooSlowError from error
-        except DBAPIError as error:
-            ours = translated(error)
+        except BaseException as error:
+            # Shielded: a request that was cancelled still has to roll back and give its connection back.
+            await asyncio.shield(session.close())
+            if isinstance(error, TimeoutError) and limit.expired():
+                raise TooSlowError from error
+            ours = translated(error) if isinstance(error, DBAPIError) else None
             if ours is None:
                 raise
             raise ours from error
-        finally:
-            # Shielded: a request that was cancelled still has to roll back and give its connection back.
-            await asyncio.shield(_leave(session, connection))
+        # After its commit a session holds no connection, so that closing it waits for nothing.
+        session.sync_session.close()
 
     def route_of(self, tenant_id: UUID) -> Route:
         """The tenant's route as last seen, whatever its state; UnknownTenantError when there is none."""
@@ -174,7 +172,7 @@ class Road:
         await self.throttle.close()
         self._reader.shutdown(wait=False, cancel_futures=True)
 
-    async def _admitted(self, tenant_id: UUID) -> AsyncConnection:
+    async def _admitted(self, tenant_id: UUID) -> _Inside:
         thaw_by = time.monotonic() + self.settings.limits.freeze_wait_s
         tries = 0
         while True:
@@ -205,24 +203,30 @@ class Road:
         # A kept connection may have died with the pooler; a fresh one tells whether the home is down.
         return isinstance(refusal, ContextExpiredError) or self.source.close_idle(_key_of(_home_of(route))) > 0
 
-    async def _begin(self, route: Route, mode: Mode = Mode.SERVE) -> AsyncConnection:
+    async def _begin(self, route: Route, mode: Mode = Mode.SERVE) -> _Inside:
         home = _home_of(route)
         await self._check(home, route)
-        connection = await self._connect(home)
+        session = AsyncSession(
+            self._engine, sync_session_class=TenantSession, tenant_id=route.tenant_id, expire_on_commit=False
+        )
+        mark = _bound_for.set(home)
         try:
-            # Minted after a connection was had: the wait for one does not use up the token's life.
-            life_s = self.settings.limits.token_life_s
-            token = tokens.minted(self.keyring, home, route.tenant_id, route.epoch, mode, life_s)
-            message = begin_message(token, home.schema, self.settings.limits.statement_timeout_s)
-            await connection.execution_options(**{_BEGIN: message})
-            await connection.begin()
+            begin = partial(self._begin_message, home, route, mode)
+            return _Inside(session, await session.connection(execution_options={_BEGIN: begin}))
         except BaseException as error:
-            await asyncio.shield(connection.close())
+            await asyncio.shield(session.close())
             ours = translated(error)
             if ours is None:
                 raise
             raise ours from error
-        return connection
+        finally:
+            _bound_for.reset(mark)
+
+    def _begin_message(self, home: Home, route: Route, mode: Mode) -> str:
+        """Made when a connection is there: the wait for one does not use up the token's life."""
+        limits = self.settings.limits
+        token = tokens.minted(self.keyring, home, route.tenant_id, route.epoch, mode, limits.token_life_s)
+        return begin_message(token, home.schema, limits.statement_timeout_s)
 
     async def _check(self, home: Home, route: Route) -> None:
         mark = (home.database_id, home.schema, route.revision)
@@ -230,7 +234,7 @@ class Road:
             return
         connection = await self._connect(home)
         try:
-            await connection.execution_options(**{_BEGIN: "BEGIN"})
+            await connection.execution_options(**{_BEGIN: lambda: "BEGIN"})
             await check_home(connection, home.schema)
         except UnsafeHomeError as error:
             log.error("home_unsafe", tenant_id=str(route.tenant_id), findings=error.facts["findings"])
@@ -316,10 +320,10 @@ def _home_of(route: Route) -> Home:
 
 
 def _send_begin(connection: Connection) -> None:
-    message = connection.get_execution_options()[_BEGIN]
+    message: Callable[[], str] = connection.get_execution_options()[_BEGIN]
     cursor = connection.connection.cursor()
     try:
-        cursor.execute(message)
+        cursor.execute(message())
     finally:
         cursor.close()
 
@@ -337,11 +341,6 @@ def _refuse_unless_whole(session: AsyncSession, connection: AsyncConnection) -> 
 
 def _key_of(home: Home) -> Key:
     return Key(home.alias, home.login)
-
-
-async def _leave(session: AsyncSession, connection: AsyncConnection) -> None:
-    await session.close()
-    await connection.close()
 
 
 def _call_on(loop: asyncio.AbstractEventLoop, announce: Callable[[], None]) -> None:

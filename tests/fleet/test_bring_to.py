@@ -1,4 +1,4 @@
-"""One target is brought to a revision whatever stood in the way, whoever else tries, and however often it is repeated."""
+"""One target is brought to a revision: whatever stood in the way, whoever else tries, however often it is repeated."""
 
 from __future__ import annotations
 
@@ -156,19 +156,25 @@ def test_ddl_gives_up_in_the_end(tmp_path: Path, scratch: Scratch, monkeypatch: 
     assert scratch.revision == "0001"
 
 
-def test_a_deadlock_is_tried_again(tmp_path: Path, scratch: Scratch, elsewhere: ThreadPoolExecutor) -> None:
-    written = chain(
-        tmp_path / "chain",
-        execute("CREATE TABLE a (b text)", "CREATE TABLE c (d text)"),
-        execute("SET LOCAL deadlock_timeout = '10ms'", "ALTER TABLE a ADD c int", "ALTER TABLE c ADD e int"),
-    )
+@pytest.mark.usefixtures("impatient")
+def test_a_deadlock_is_tried_again(
+    tmp_path: Path, scratch: Scratch, elsewhere: ThreadPoolExecutor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(replay, "LOCK_TIMEOUT_MS", 60_000)
+    alters = [f"ALTER TABLE {name} ADD c int" for name in ("first", "gate", "last")]
+    tables = [f"CREATE TABLE {name} ()" for name in ("first", "gate", "last")]
+    # The one that is seen to be waiting last finds the deadlock: it is to be the revision.
+    written = chain(tmp_path / "chain", execute(*tables), execute("SET LOCAL deadlock_timeout = '1ms'", *alters))
     scratch.bring_to(written, "0001")
     scratch.tell("GRANT SET ON PARAMETER deadlock_timeout TO copyhold_owner")
-    with locked(scratch, "c") as holder:
-        running = elsewhere.submit(scratch.bring_to, written, "0002")
-        until(lambda: bool(scratch.waiting()), what="the revision has a and waits for c")
+    with locked(scratch, "last") as holder:
         holder.execute("SET LOCAL deadlock_timeout = '1min'")
-        holder.execute("LOCK TABLE a IN ACCESS SHARE MODE")
+        with locked(scratch, "gate"):
+            running = elsewhere.submit(scratch.bring_to, written, "0002")
+            until(lambda: len(scratch.waiting()) == 1, what="the revision has the first table and waits at the gate")
+            crossing = elsewhere.submit(holder.execute, "LOCK TABLE first IN ACCESS SHARE MODE")
+            until(lambda: len(scratch.waiting()) == 2, what="the holder of the last waits for the first")
+        crossing.result()
     assert running.result() == "0002"
 
 
