@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from uuid import UUID
 
 from cli.wiring import Platform
-from control_plane.domain.errors import ConflictError
 from control_plane.domain.ids import new_id
 from control_plane.domain.tenant import ReservedSlugError, SlugError, checked_slug, slug_of
 from control_plane.registry import tenants
@@ -46,15 +45,10 @@ def slug_for(name: str, slug: str | None) -> str:
 
 
 def begin(platform: Platform, wish: TenantWish) -> Onboarding:
-    """Enter the tenant and have its home made; the same wish again goes on with one that is not ready.
-
-    ConflictError when that one is being made for another owner.
-    """
+    """Enter the tenant and have its home made; the same wish again goes on with one that is not ready."""
     with transaction(platform.engine) as session:
         row = service.create(session, platform.workflows, wish, platform.actor)
         owner = tenants.pending_owner(session, row.id)
-        if (owner.email if owner else None) != (wish.owner.email if wish.owner else None):
-            raise ConflictError(f"{row.slug!r} is being made for another owner")
         assert row.workflow_id is not None
         return Onboarding(
             tenant_id=row.id, slug=row.slug, workflow_id=row.workflow_id, owner_id=owner.user_id if owner else None

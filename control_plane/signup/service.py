@@ -18,7 +18,7 @@ from control_plane.domain.tenant import Model, Plan, SlugError, Tenant, checked_
 from control_plane.registry import tenants
 from control_plane.registry.workflows import Workflows
 from control_plane.tenants import service
-from control_plane.tenants.service import OwnerWish, SlugTakenError, TenantWish
+from control_plane.tenants.service import OtherOwnerError, OwnerWish, SlugTakenError, TenantWish
 
 ACTOR = "signup"
 PLAN, MODEL = Plan.STARTER, Model.POOL
@@ -97,6 +97,8 @@ def sign_up(session: Session, workflows: Workflows, form: Form, owner: OwnerWish
     wish = TenantWish(slug=form.slug, name=form.company, plan=PLAN, model=MODEL, owner=owner)
     try:
         row = service.create(session, workflows, wish, ACTOR)
+    except OtherOwnerError as error:
+        raise ClaimChangedError(f"the slug {form.slug!r} is taken", slug=form.slug) from error
     except NoServerError as error:
         raise NoServerError("there is no room for new tenants right now; try again later") from error
     kept = tenants.pending_owner(session, row.id)

@@ -29,6 +29,10 @@ class SlugTakenError(ConflictError):
     code = "slug_taken"
 
 
+class OtherOwnerError(SlugTakenError):
+    """That slug is being made for another owner."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class OwnerWish:
     """The first person of a tenant."""
@@ -137,10 +141,14 @@ def _go_on(session: Session, workflows: Workflows, row: TenantRow, wish: TenantW
     same = (row.name, row.plan, row.model) == (checked_name(wish.name), str(wish.plan), str(wish.model))
     if not same or Status(row.status) not in {Status.FAILED, Status.PROVISIONING}:
         raise SlugTakenError(f"the slug {row.slug!r} is taken", slug=row.slug)
+    owner = tenants.pending_owner(session, row.id)
+    if (owner.email if owner else None) != (wish.owner.email if wish.owner else None):
+        raise OtherOwnerError(f"{row.slug!r} is being made for another owner", slug=row.slug)
     if Status(row.status) is Status.FAILED:
         tenants.change_status(row, Status.PROVISIONING)
         row.wanted_server, row.wanted_region = wish.server, wish.region
-        _refuse_without_room(session, wish)
+        if tenants.current_home(session, row.id) is None:
+            _refuse_without_room(session, wish)
         audit.record(session, actor, "tenant.create_again", row.slug, tenant_id=row.id)
         _start(session, workflows, row, PROVISION)
     return row

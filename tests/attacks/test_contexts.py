@@ -5,6 +5,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import Iterator
 
+import psycopg
 import pytest
 from psycopg import sql
 
@@ -59,13 +60,15 @@ def test_without_a_context_nothing_can_be_read_or_written(burglar: Connection, p
     for statement in (
         "SELECT subject FROM {}.conversations",
         "SELECT count(*) FROM {}.messages",
-        "COPY {}.messages TO STDOUT",
         "UPDATE {}.users SET name = 'Mallory'",
         "DELETE FROM {}.messages",
         "INSERT INTO {}.users (tenant_id, id, name, role, kind)"
         f" VALUES ('{pair.thief.id}', gen_random_uuid(), 'M', 'owner', 'service')",
     ):
         assert refusal(burglar, statement.format(schema)) == NO_CONTEXT, statement
+    with pytest.raises(psycopg.Error) as refused, burglar.cursor().copy(f"COPY {schema}.messages TO STDOUT".encode()) as out:
+        out.read()
+    assert refused.value.sqlstate == NO_CONTEXT
 
 
 def test_a_context_of_an_earlier_transaction_of_the_same_process_is_worth_nothing(

@@ -1,1 +1,121 @@
-class FleetUnderTest: ...
+"""A whole fleet under test: tenants in all three models on a running platform, put back one revision before each test."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from uuid import UUID
+
+from psycopg import sql
+from sqlalchemy import text
+
+from control_plane.domain.tenant import Model
+from control_plane.registry import fleet, servers
+from control_plane.registry.engine import transaction
+from migrations.fleet.run import FleetMigration, Outcome, Report
+from tests.platform_under_test import PlatformUnderTest, TenantUnderTest
+from tests.waiting import until
+
+Place = tuple[str, str]
+"""A target's database and schema."""
+BEHIND, NEWEST = "0001", "0002"
+WAITING = """
+SELECT count(*) FROM pg_stat_activity
+ WHERE datname = current_database() AND usename = 'copyhold_migrator' AND wait_event_type = 'Lock'
+"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class FleetUnderTest:
+    """One platform and its tenants; tests may make more of them."""
+
+    platform: PlatformUnderTest
+    tenants: tuple[TenantUnderTest, ...]
+
+    @classmethod
+    def settle(cls, platform: PlatformUnderTest, **numbers: int) -> FleetUnderTest:
+        """So many tenants of each model."""
+        models = [Model(name) for name, number in numbers.items() for _ in range(number)]
+        return cls(platform=platform, tenants=tuple(platform.tenant(model) for model in models))
+
+    def of(self, model: str) -> list[TenantUnderTest]:
+        """Its tenants of that model."""
+        return [tenant for tenant in self.tenants if tenant.model == model]
+
+    @property
+    def migration(self) -> FleetMigration:
+        """What is under test."""
+        return FleetMigration(self.platform.engine, self.platform.estate.chain)
+
+    def run(self, to: str = "head", on_outcome: Callable[[Outcome, int], None] | None = None) -> Report:
+        """Migrate it, as the command does."""
+        return self.migration.run(to, "tests", on_outcome or (lambda _outcome, _total: None))
+
+    def found(self) -> dict[Place, str]:
+        """The revision of every target as its own version table has it."""
+        revisions = {}
+        for server, database, schema in self._places():
+            with self.platform.superuser(server, database) as connection:
+                query = sql.SQL("SELECT version_num FROM {}").format(sql.Identifier(schema, "alembic_version"))
+                revisions[database, schema] = connection.execute(query).fetchone()[0]  # type: ignore[index]
+        return revisions
+
+    def ledger(self) -> dict[Place, str | None]:
+        """The revision of every target as the roll has it."""
+        with transaction(self.platform.engine) as session:
+            return {(database.name, row.schema): row.revision for database, row in fleet.targets(session)}
+
+    def homes(self) -> dict[str, str | None]:
+        """The revision of every database's tenancy schema as the roll has it."""
+        with transaction(self.platform.engine) as session:
+            return {row.name: row.home_revision for row in servers.all_databases(session)}
+
+    def wanted(self) -> fleet.Revisions:
+        """What new homes are built at."""
+        with transaction(self.platform.engine) as session:
+            return fleet.wanted(session)
+
+    def outcomes(self, run_id: UUID | None) -> dict[str, int]:
+        """A run's targets counted by state, as the ledger has them."""
+        query = text("SELECT state, count(*) FROM migration_targets WHERE run_id = :run GROUP BY state")
+        with transaction(self.platform.engine) as session:
+            return {state: count for state, count in session.execute(query, {"run": run_id})}
+
+    def tell_roll(self, statement: str, **values: object) -> None:
+        """Change the control database behind everybody's back."""
+        with transaction(self.platform.engine) as session:
+            session.execute(text(statement), values)
+
+    def rewind(self) -> None:
+        """Take the newest revision away again, wherever it is, and set the ledger to what is there."""
+        for server, database, schema in self._places():
+            with self.platform.superuser(server, database) as connection:
+                connection.execute(sql.SQL("SET search_path = {}").format(sql.Identifier(schema)))
+                connection.execute("ALTER TABLE conversations DROP COLUMN IF EXISTS last_message_at")
+                connection.execute("UPDATE alembic_version SET version_num = '0001' WHERE version_num <> '0001'")
+        self.tell_roll("UPDATE fleet SET tenant_revision = '0001'")
+        self.tell_roll("UPDATE targets SET revision = '0001' WHERE revision <> '0001'")
+
+    @contextmanager
+    def held_up(self, tenant: TenantUnderTest) -> Iterator[None]:
+        """Somebody reads the tenant's conversations in a long transaction, so that DDL on them has to wait."""
+        with self.platform.home_of(tenant) as home, home.transaction():
+            home.execute("LOCK TABLE conversations IN ACCESS SHARE MODE")
+            yield
+
+    def wait_until_held_up(self, tenant: TenantUnderTest) -> None:
+        """Wait until a migration stands before what `held_up` holds."""
+        with self.platform.home_of(tenant) as home:
+            until(lambda: home.execute(WAITING).fetchone() == (1,), what="a migration waits for the table")
+
+    def _places(self) -> list[tuple[str, str, str]]:
+        with transaction(self.platform.engine) as session:
+            return [(database.server, database.name, row.schema) for database, row in fleet.targets(session)]
+
+
+def place_of(tenant: TenantUnderTest) -> Place:
+    """The target that holds a tenant."""
+    home = tenant.route.home
+    assert home is not None
+    return home.database, home.schema

@@ -156,7 +156,6 @@ def test_ddl_gives_up_in_the_end(tmp_path: Path, scratch: Scratch, monkeypatch: 
     assert scratch.revision == "0001"
 
 
-@pytest.mark.usefixtures("impatient")
 def test_a_deadlock_is_tried_again(
     tmp_path: Path, scratch: Scratch, elsewhere: ThreadPoolExecutor, monkeypatch: pytest.MonkeyPatch
 ) -> None:

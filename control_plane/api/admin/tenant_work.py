@@ -21,7 +21,7 @@ from control_plane.api.admin.schemas import (
     TenantPage,
     WorkflowOut,
 )
-from control_plane.domain.errors import ConflictError, NotFoundError
+from control_plane.domain.errors import NotFoundError
 from control_plane.domain.tenant import Plan
 from control_plane.entitlements import change_plan
 from control_plane.registry import keys, progress, reports, tenants
@@ -57,8 +57,7 @@ def details(session: Session, ref: str) -> TenantDetails:
 
 
 def onboard(session: Session, workflows: Workflows, new: NewTenant, actor: str) -> ListedTenant:
-    """A tenant made for a customer; the same wish again goes on with one that is not ready. ConflictError when the
-    one that is being made is for another owner."""
+    """A tenant made for a customer; the same wish again goes on with one that is not ready."""
     owner = OwnerWish(email=new.owner_email, name=new.owner_email.partition("@")[0]) if new.owner_email else None
     wish = TenantWish(
         slug=chosen_slug(new.slug, new.name),
@@ -69,11 +68,7 @@ def onboard(session: Session, workflows: Workflows, new: NewTenant, actor: str) 
         region=new.region,
         owner=owner,
     )
-    row = service.create(session, workflows, wish, actor)
-    kept = tenants.pending_owner(session, row.id)
-    if (kept.email if kept else None) != new.owner_email:
-        raise ConflictError(f"{row.slug!r} is being made for another owner")
-    return _listed(session, row)
+    return _listed(session, service.create(session, workflows, wish, actor))
 
 
 def put_on_plan(session: Session, ref: str, plan: Plan, actor: str) -> ListedTenant:

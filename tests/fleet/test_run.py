@@ -1,0 +1,199 @@
+"""A run over a whole fleet: everybody is brought along, is served meanwhile, and what fails stops nobody else."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from psycopg import sql
+
+from control_plane.domain.tenant import Status
+from control_plane.registry import fleet as registry
+from control_plane.registry.engine import transaction
+from control_plane.routing.feed import Roll
+from migrations.fleet.chains import HOME, BrokenChainError
+from migrations.fleet.run import FleetMigration, Outcome, Report
+from tests.fleet.fleet import BEHIND, NEWEST, FleetUnderTest, place_of
+from tests.fleet.writing import chain, execute
+from tests.platform_under_test import TenantUnderTest, copyhold
+from tests.waiting import until
+
+pytestmark = pytest.mark.slow
+
+TARGETS = 1 + 5 + 3
+"""The pool, the bridge schemas, the silos."""
+Repair = Callable[[], None]
+
+
+@contextmanager
+def readers(tenants: list[TenantUnderTest]) -> Iterator[Counter[tuple[str, int]]]:
+    """One reader a tenant, from before the block until after it; what they are told, by model and status."""
+    seen: Counter[tuple[str, int]] = Counter()
+    ended = threading.Event()
+
+    def read(tenant: TenantUnderTest) -> None:
+        while not ended.is_set():
+            answer = tenant.http.get("/api/conversations")
+            seen[tenant.model, answer.status_code] += 1
+
+    with ThreadPoolExecutor(len(tenants)) as pool:
+        futures = [pool.submit(read, tenant) for tenant in tenants]
+        try:
+            yield seen
+        finally:
+            ended.set()
+    for future in futures:
+        future.result()
+
+
+@pytest.fixture
+def elsewhere() -> Iterator[ThreadPoolExecutor]:
+    """Threads that migrate while the test looks on."""
+    with ThreadPoolExecutor(2) as pool:
+        yield pool
+
+
+def test_all_targets_are_brought_along_while_their_tenants_are_served(
+    fleet: FleetUnderTest, elsewhere: ThreadPoolExecutor
+) -> None:
+    *_, held_up = fleet.of("silo")
+    watched = [fleet.of("pool")[0], fleet.of("bridge")[0], fleet.of("silo")[0]]
+    with readers(watched) as seen:
+        until(lambda: len(seen) == 3, what="all three are read before")
+        with fleet.held_up(held_up):
+            running = elsewhere.submit(fleet.run)
+            fleet.wait_until_held_up(held_up)
+            until(lambda: Counter(fleet.found().values())[NEWEST] == TARGETS - 1, what="all others are there")
+            before = dict(seen)
+            until(lambda: all(seen[key] > before[key] + 20 for key in before), what="all three are read meanwhile")
+        report = running.result()
+        before = dict(seen)
+        until(lambda: all(seen[key] > before[key] + 20 for key in before), what="all three are read after")
+    assert {status for _, status in seen} == {200}
+    assert (report.done, report.failed, report.ahead) == (TARGETS, (), ())
+    assert set(fleet.found().values()) == set(fleet.ledger().values()) == {NEWEST}
+    assert fleet.outcomes(report.run_id) == {"done": TARGETS}
+    assert {tenant.route.revision for tenant in fleet.tenants} == {NEWEST}
+    assert fleet.wanted() == registry.Revisions(home=HOME.head, tenant=NEWEST)
+
+
+def test_whoever_follows_the_roll_is_told_of_every_route(fleet: FleetUnderTest) -> None:
+    platform = fleet.platform
+    # It never polls: what arrives has been announced.
+    roll = Roll(platform.engine, platform.settings.control_dsn, platform.keyring, None, poll_s=3600)
+    roll.start()
+    try:
+
+        def revisions() -> set[str | None]:
+            return {roll.snapshot.by_id[tenant.id].revision for tenant in fleet.tenants}
+
+        until(lambda: revisions() == {BEHIND}, what="the roll is read")
+        fleet.run()
+        until(lambda: revisions() == {NEWEST}, what="every route's new revision arrives")
+    finally:
+        roll.stop()
+
+
+def test_a_second_run_does_nothing(fleet: FleetUnderTest) -> None:
+    fleet.run()
+    before = runs(fleet)
+    report = fleet.run()
+    assert (report.run_id, report.done, report.failed) == (None, 0, ())
+    assert report.there_already == TARGETS + len(fleet.homes())
+    assert runs(fleet) == before
+
+
+def a_conflict(fleet: FleetUnderTest) -> tuple[TenantUnderTest, str, Repair]:
+    """A bridge schema in which something stands in the way."""
+    tenant = fleet.of("bridge")[2]
+    with fleet.platform.home_of(tenant) as home:
+        home.execute("ALTER TABLE conversations ADD COLUMN last_message_at int")
+
+    def repair() -> None:
+        with fleet.platform.home_of(tenant) as home:
+            home.execute("ALTER TABLE conversations DROP COLUMN last_message_at")
+
+    return tenant, 'column "last_message_at" of relation "conversations" already exists', repair
+
+
+def a_closed_database(fleet: FleetUnderTest) -> tuple[TenantUnderTest, str, Repair]:
+    """A silo that refuses connections."""
+    tenant = fleet.of("silo")[0]
+    database, _ = place_of(tenant)
+
+    def allow(allowed: str) -> None:
+        statement = sql.SQL("ALTER DATABASE {} ALLOW_CONNECTIONS {}")
+        with fleet.platform.superuser("beta", "postgres") as admin:
+            admin.execute(statement.format(sql.Identifier(database), sql.SQL(allowed)))  # type: ignore[arg-type]
+
+    allow("false")
+    return tenant, "is not currently accepting connections", lambda: allow("true")
+
+
+@pytest.mark.parametrize("hurt", [a_conflict, a_closed_database])
+def test_a_target_that_fails_stops_no_other_and_is_taken_up_again(
+    fleet: FleetUnderTest, hurt: Callable[[FleetUnderTest], tuple[TenantUnderTest, str, Repair]]
+) -> None:
+    tenant, reason, repair = hurt(fleet)
+    try:
+        report = fleet.run()
+    finally:
+        repair()
+    (failed,) = report.failed
+    place = place_of(tenant)
+    assert (failed.step.target.database, failed.step.target.schema) == place
+    assert failed.error is not None
+    assert reason in failed.error
+    assert report.done == TARGETS - 1
+    assert behind(fleet) == {place}
+    told = history(fleet, report)
+    assert (told["state"], told["targets"]) == ("failed", {"done": TARGETS - 1, "failed": 1})
+    assert [reason in failure["error"] for failure in told["failed"]] == [True]
+    assert tenant.http.get("/api/conversations").status_code == 200
+    again = fleet.run()
+    assert (again.done, again.failed, fleet.outcomes(again.run_id)) == (1, (), {"done": 1})
+    assert behind(fleet) == set()
+
+
+def test_a_tenancy_schema_that_fails_spares_its_tenant_tables(fleet: FleetUnderTest) -> None:
+    database, schema = place_of(fleet.of("silo")[1])
+    fleet.tell_roll("UPDATE databases SET home_revision = 'x' WHERE name = :name", name=database)
+    fleet.tell_roll("UPDATE databases SET home_revision = NULL WHERE name = :name", name=database)
+    with fleet.platform.superuser("beta", database) as home:
+        home.execute("ALTER TABLE tenancy.alembic_version RENAME TO elsewhere")
+    targets = [target for target in fleet.migration.targets() if target.chain == "home"]
+    try:
+        # A home that is not on the roll as built yet is nobody's target; one that lost its version is built anew.
+        assert database not in {target.database for target in targets}
+        fleet.tell_roll("UPDATE databases SET home_revision = '' WHERE name = :name", name=database)
+        assert [target.database for target in fleet.migration.plan().ahead] == [database]
+    finally:
+        with fleet.platform.superuser("beta", database) as home:
+            home.execute("ALTER TABLE tenancy.elsewhere RENAME TO alembic_version")
+        fleet.tell_roll("UPDATE databases SET home_revision = :head WHERE name = :name", head=HOME.head, name=database)
+    assert schema == "public"
+
+
+def behind(fleet: FleetUnderTest) -> set[tuple[str, str]]:
+    """The targets that are not at the newest revision; ledger and databases have to agree."""
+    found, ledger = fleet.found(), fleet.ledger()
+    assert found == ledger
+    return {place for place, revision in found.items() if revision != NEWEST}
+
+
+def runs(fleet: FleetUnderTest) -> list[tuple[str, dict[str, int]]]:
+    """What the ledger says of all runs."""
+    with transaction(fleet.platform.engine) as session:
+        return [(row.state, states) for row, states in registry.runs(session, 1000)]
+
+
+def history(fleet: FleetUnderTest, report: Report) -> dict[str, object]:
+    """What a person is told of that run."""
+    said = copyhold("migrate", "history", "--run", str(report.run_id), "--json", "--data", str(fleet.platform.data))
+    return dict(json.loads(said.stdout))
