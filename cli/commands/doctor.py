@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 SHOWN = 20
 """Places of one check that a person is shown; --json has all."""
+REMEDIES_SHOWN = 3
 
 
 def doctor(data: DataOption = None, as_json: JsonOption = False) -> None:
@@ -72,8 +73,11 @@ def _block(findings: Sequence[Finding]) -> Iterator[str]:
         yield f"  {place:<{width}}  {in_line(finding.what)}"
     if len(findings) > SHOWN:
         yield f"  and {len(findings) - SHOWN} more: --json lists them"
-    for remedy in dict.fromkeys(finding.remedy for finding in findings[:SHOWN]):
+    remedies = list(dict.fromkeys(finding.remedy for finding in findings))
+    for remedy in remedies[:REMEDIES_SHOWN]:
         yield f"  → {in_line(remedy)}"
+    if len(remedies) > REMEDIES_SHOWN:
+        yield "  → and likewise for the others"
 
 
 def _place(finding: Finding) -> str:

@@ -58,12 +58,14 @@ def _tenants() -> Select[*tuple[Any, ...]]:
 
 
 def _read(session: Session, tenants: Select[*tuple[Any, ...]], keys: Select[ApiKeyRow]) -> list[Route]:
+    # Tenants before keys: whoever changes in between comes with keys that are too new, never without any.
+    found = session.execute(tenants).all()
     keys_of: dict[UUID, list[ApiKey]] = {}
     for row in session.scalars(keys):
         keys_of.setdefault(row.tenant_id, []).append(_key(row))
     return [
         _route(tenant, epoch, schema, database, revision, keys_of.get(tenant.id, ()))
-        for tenant, epoch, schema, database, revision in session.execute(tenants)
+        for tenant, epoch, schema, database, revision in found
     ]
 
 

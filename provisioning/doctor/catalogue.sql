@@ -9,7 +9,7 @@
 --
 -- Parameters: login (the app's; named like its database), owner and roles (the platform's), logins (the app logins on
 -- the roll), policy (the one expression allowed), functions (fingerprints of the chain's), settings (the
--- login's own), taken_names, taken_pattern, taken_views (what nobody but the platform may use).
+-- login's own), leakproof_cost, taken_names, taken_pattern, taken_views (what nobody but the platform may use).
 
 -- shared
 WITH login AS (
@@ -36,17 +36,18 @@ WITH login AS (
       FROM relation JOIN pg_attribute a ON a.attrelid = relation.oid AND a.attacl IS NOT NULL AND NOT a.attisdropped,
            aclexplode(a.attacl) acl
      WHERE acl.grantee <> relation.relowner
+), reachable AS (
+    SELECT g.oid FROM relation_grant g, login WHERE g.grantee IN (0, login.oid)
 ), tenant_table AS (
+    -- IN, not EXISTS: it becomes a hash, and a thousand schemas are still looked through once.
     SELECT relation.*, tenant.attnum AS tenant_id, tenant.atttypid = 'uuid'::regtype AND tenant.attnotnull AS well_typed,
-           EXISTS (SELECT FROM pg_inherits WHERE inhrelid = relation.oid) AS is_child,
-           EXISTS (SELECT FROM relation_grant g, login WHERE g.oid = relation.oid AND g.grantee IN (0, login.oid))
-               AS is_reachable
+           relation.oid IN (SELECT inhrelid FROM pg_inherits) AS is_child,
+           relation.oid IN (SELECT oid FROM reachable) AS is_reachable
       FROM relation
       LEFT JOIN pg_attribute tenant
         ON tenant.attrelid = relation.oid AND tenant.attname = 'tenant_id' AND NOT tenant.attisdropped
      WHERE relkind IN ('r', 'p') AND relname <> 'alembic_version' AND schema_name <> 'tenancy'
-       AND (for_tenants
-            OR EXISTS (SELECT FROM relation_grant g, login WHERE g.oid = relation.oid AND g.grantee IN (0, login.oid)))
+       AND (for_tenants OR relation.oid IN (SELECT oid FROM reachable))
 ), policy AS (
     SELECT p.*, tenant_table.name AS table_name FROM pg_policy p JOIN tenant_table ON tenant_table.oid = p.polrelid
 ), function AS (
@@ -124,6 +125,29 @@ SELECT t.name AS object, c.conname AS detail
 SELECT t.name AS object, i.indexrelid::regclass::text AS detail
   FROM tenant_table t
   JOIN pg_index i ON i.indrelid = t.oid AND NOT i.indisvalid
+
+-- check: statistics
+-- scope: home
+-- severity: error
+-- what: statistics of what tenants write: EXPLAIN shows everybody's commonest values
+-- remedy: SELECT tenancy.conceal('{object}') in the revision that adds a column; ALTER INDEX … SET STATISTICS 0; DROP STATISTICS
+SELECT t.name AS object,
+       a.attname || CASE WHEN coalesce(a.attstattarget, -1) = 0 THEN ', gathered before it was concealed' ELSE '' END
+           AS detail
+  FROM tenant_table t
+  JOIN pg_attribute a ON a.attrelid = t.oid AND a.attnum > 0 AND NOT a.attisdropped
+ WHERE a.atttypid <> ALL ('{uuid,timestamptz,timestamp,date,bool}'::regtype[])
+   AND (coalesce(a.attstattarget, -1) <> 0
+        OR EXISTS (SELECT FROM pg_statistic s WHERE s.starelid = a.attrelid AND s.staattnum = a.attnum))
+ UNION ALL
+SELECT t.name, s.stxname || ', made by name'
+  FROM tenant_table t JOIN pg_statistic_ext s ON s.stxrelid = t.oid
+ UNION ALL
+SELECT t.name, i.indexrelid::regclass::text || ', of an index on an expression'
+  FROM tenant_table t
+  JOIN pg_index i ON i.indrelid = t.oid AND i.indexprs IS NOT NULL
+  JOIN pg_attribute a ON a.attrelid = i.indexrelid AND (i.indkey::int2[])[a.attnum - 1] = 0
+ WHERE coalesce(a.attstattarget, -1) <> 0
 
 -- check: policy_missing
 -- scope: home
@@ -448,6 +472,25 @@ SELECT DISTINCT c.oid::regclass::text AS object, NULL AS detail
        aclexplode(coalesce(c.relacl, '{}') || coalesce(a.attacl, '{}')) acl
  WHERE c.relnamespace = 'pg_catalog'::regnamespace AND c.relname = ANY (%(taken_views)s)
    AND acl.grantee IN (0, login.oid)
+
+-- check: language_usage
+-- scope: home
+-- severity: error
+-- what: the app's login may write procedures (DO): a statement that was slipped in could catch the cancel that ends it
+-- remedy: REVOKE USAGE ON LANGUAGE {object} FROM PUBLIC (and FROM the login)
+SELECT quote_ident(l.lanname) AS object, NULL AS detail
+  FROM login, pg_language l, aclexplode(coalesce(l.lanacl, acldefault('l', l.lanowner))) acl
+ WHERE l.lanispl AND acl.grantee IN (0, login.oid)
+
+-- check: leakproof_function
+-- scope: home
+-- severity: error
+-- what: leakproof function that is called before the policy, and so with every tenant's rows
+-- remedy: ALTER FUNCTION {object} COST what provisioning/roles.py says; NOT LEAKPROOF for one that is not PostgreSQL's
+SELECT p.oid::regprocedure::text AS object, 'cost ' || p.procost AS detail
+  FROM pg_proc p
+ WHERE p.proleakproof AND p.prokind = 'f'
+   AND (p.procost < %(leakproof_cost)s OR p.pronamespace IN (SELECT oid FROM place))
 
 -- check: public_schema
 -- scope: home

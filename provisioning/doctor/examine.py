@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -40,8 +40,15 @@ class _Gathered:
     tables: int
 
 
-def examine(estate: Estate, *, settle_s: float = SETTLE_S) -> Report:
-    """Look at everything and change nothing. What is down is a finding; nothing that is wrong out there raises."""
+def _settle() -> None:
+    time.sleep(SETTLE_S)
+
+
+def examine(estate: Estate, *, settle: Callable[[], None] = _settle) -> Report:
+    """Look at everything and change nothing. What is down is a finding; nothing that is wrong out there raises.
+
+    Where the roll and the world differ, `settle` is called, and only what differs after it as well is a finding.
+    """
     started = time.monotonic()
     found = [
         *look_at_control(estate.engine),
@@ -50,7 +57,7 @@ def examine(estate: Estate, *, settle_s: float = SETTLE_S) -> Report:
     ]
     looked_at = LookedAt(checks=len(catalogue().checks))
     try:
-        more, looked_at = _examine_fleet(estate, settle_s)
+        more, looked_at = _examine_fleet(estate, settle)
         found += more
     except ControlDatabaseError:
         found.append(CONTROL_DOWN.finding(server=CONTROL_SERVER))
@@ -58,12 +65,12 @@ def examine(estate: Estate, *, settle_s: float = SETTLE_S) -> Report:
     return Report(findings=in_order(set(found)), looked_at=looked_at, duration_ms=duration_ms)
 
 
-def _examine_fleet(estate: Estate, settle_s: float) -> tuple[list[Finding], LookedAt]:
+def _examine_fleet(estate: Estate, settle: Callable[[], None]) -> tuple[list[Finding], LookedAt]:
     roll = read_roll(estate.engine)
     gathered = _gather(roll, lint=True)
     differing = _differences(estate, roll, gathered.seen)
     if differing:
-        time.sleep(settle_s)
+        settle()
         later = read_roll(estate.engine)
         differing = confirmed(differing, _differences(estate, later, _gather(later, lint=False).seen))
     looked_at = LookedAt(

@@ -17,6 +17,7 @@ from provisioning.doctor.roll import RollDatabase
 from provisioning.roles import (
     BACKUP,
     IDLE_TIMEOUT_S,
+    LEAKPROOF_COST,
     MIGRATOR,
     MOVER,
     OWNER,
@@ -121,6 +122,7 @@ def _parameters(login: str, home_revision: str | None) -> Parameters:
             f"statement_timeout={STATEMENT_TIMEOUT_S}s",
             f"idle_in_transaction_session_timeout={IDLE_TIMEOUT_S}s",
         ],
+        "leakproof_cost": LEAKPROOF_COST,
         "taken_names": list(TAKEN_FUNCTIONS),
         "taken_pattern": TAKEN_PATTERN,
         "taken_views": list(TAKEN_VIEWS),

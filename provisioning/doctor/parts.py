@@ -107,7 +107,11 @@ def pooler_drift(pooler: Pooler) -> list[Finding]:
     except CopyholdError as error:
         return [POOLER_DRIFT.finding(detail=error.message)]
     return [
-        *(POOLER_DRIFT.finding(object=file, detail="edited by hand") for file, diff in drift.files.items() if diff),
+        *(
+            POOLER_DRIFT.finding(object=file, detail="the file is not as it would be written now")
+            for file, diff in drift.files.items()
+            if diff
+        ),
         *(POOLER_DRIFT.finding(object=alias, detail="not served as it should be") for alias in drift.missing),
         *(POOLER_DRIFT.finding(object=alias, detail="served, and not on the roll") for alias in drift.extra),
     ]

@@ -60,22 +60,16 @@ def login_at(platform: PlatformUnderTest, home: Home, door: Door = Door.POOLER, 
     return psycopg.connect(autocommit=True, prepare_threshold=None, **options)
 
 
-def token_for(
-    tenant: TenantUnderTest, *, life_s: int = 20, epoch: int | None = None, home: Home | None = None
-) -> str:
+def token_for(tenant: TenantUnderTest, *, life_s: int = 20, epoch: int | None = None, home: Home | None = None) -> str:
     """A genuine token of the road's own making."""
     route = tenant.route
     platform = tenant.platform
-    return tokens.minted(
-        platform.keyring, home or home_of(tenant), tenant.id, epoch or route.epoch, Mode.SERVE, life_s
-    )
+    return tokens.minted(platform.keyring, home or home_of(tenant), tenant.id, epoch or route.epoch, Mode.SERVE, life_s)
 
 
 def enter(connection: Connection, tenant: TenantUnderTest, token: str | None = None) -> None:
     """Begin a visit as the road does, with its own message."""
-    connection.execute(
-        begin_message(token or token_for(tenant), home_of(tenant).schema, STATEMENT_TIMEOUT_S).encode()
-    )
+    connection.execute(begin_message(token or token_for(tenant), home_of(tenant).schema, STATEMENT_TIMEOUT_S).encode())
 
 
 @contextmanager

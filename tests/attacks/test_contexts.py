@@ -66,7 +66,10 @@ def test_without_a_context_nothing_can_be_read_or_written(burglar: Connection, p
         f" VALUES ('{pair.thief.id}', gen_random_uuid(), 'M', 'owner', 'service')",
     ):
         assert refusal(burglar, statement.format(schema)) == NO_CONTEXT, statement
-    with pytest.raises(psycopg.Error) as refused, burglar.cursor().copy(f"COPY {schema}.messages TO STDOUT".encode()) as out:
+    with (
+        pytest.raises(psycopg.Error) as refused,
+        burglar.cursor().copy(f"COPY {schema}.messages TO STDOUT".encode()) as out,
+    ):
         out.read()
     assert refused.value.sqlstate == NO_CONTEXT
 
@@ -200,9 +203,8 @@ def test_a_holder_of_a_live_token_can_use_one_entry_twice_within_one_message_and
     """
     stash = "SELECT set_config('probe.it', current_setting('tenancy.context'), false)"
     restore = "SELECT set_config('tenancy.context', current_setting('probe.it'), true)"
-    past_the_pooler.execute(
-        f"BEGIN; SELECT tenancy.enter('{token_for(pool.thief)}'); {stash}; COMMIT; BEGIN; {restore}; {WHO}; COMMIT".encode()
-    )
+    enter_it = f"SELECT tenancy.enter('{token_for(pool.thief)}')"
+    past_the_pooler.execute(f"BEGIN; {enter_it}; {stash}; COMMIT; BEGIN; {restore}; {WHO}; COMMIT".encode())
     past_the_pooler.execute(f"BEGIN; {restore}".encode())
     assert refusal(past_the_pooler, WHO) == NO_CONTEXT
     past_the_pooler.execute("ROLLBACK")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from uuid import UUID, uuid4
 
 import psycopg
@@ -11,7 +11,20 @@ import pytest
 from psycopg import sql
 
 from control_plane.domain.ids import new_id
-from tests.attacks.burglar import DENIED, Connection, Pair, ask, home_of, refusal, refusal_in_visit, subjects, visit
+from tests.attacks.burglar import (
+    DENIED,
+    Connection,
+    Door,
+    Pair,
+    ask,
+    home_of,
+    login_at,
+    refusal,
+    refusal_in_visit,
+    subjects,
+    token_for,
+    visit,
+)
 from tests.platform_under_test import PlatformUnderTest, TenantUnderTest
 
 TABLES = ("users", "sessions", "conversations", "messages")
@@ -47,24 +60,27 @@ def test_every_table_shows_the_tenants_own_rows_alone(
                 assert (pool.prey.id,) in ask(superuser, f"SELECT DISTINCT tenant_id FROM {table}")
 
 
+@pytest.fixture
+def in_the_bridge(platform: PlatformUnderTest, bridge: Pair, door: Door) -> Iterator[Connection]:
+    with login_at(platform, home_of(bridge.thief), door) as connection:
+        yield connection
+
+
 def test_a_bridge_tenant_sees_nothing_in_its_neighbours_schema(
-    platform: PlatformUnderTest, burglar: Connection, bridge: Pair, pair: Pair
+    platform: PlatformUnderTest, in_the_bridge: Connection, bridge: Pair
 ) -> None:
-    if pair is not bridge:
-        pytest.skip("only bridge tenants have neighbours with schemas")
     schema = home_of(bridge.prey).schema
-    with visit(burglar, bridge.thief), as_all_seeing(platform, bridge.prey) as superuser:
+    with visit(in_the_bridge, bridge.thief), as_all_seeing(platform, bridge.prey) as superuser:
         for table in TABLES:
-            assert ask(burglar, f"SELECT * FROM {schema}.{table}") == []
+            assert ask(in_the_bridge, f"SELECT * FROM {schema}.{table}") == []
         assert (bridge.secret,) in ask(superuser, "SELECT subject FROM conversations")
 
 
 def test_what_a_bridge_tenant_leaves_in_its_neighbours_schema_is_seen_by_nobody_there(
-    burglar: Connection, bridge: Pair, pair: Pair
+    in_the_bridge: Connection, bridge: Pair
 ) -> None:
     """It can write rows of its own there, which is no harm to the neighbour but for the room that they take."""
-    if pair is not bridge:
-        pytest.skip("only bridge tenants have neighbours with schemas")
+    burglar = in_the_bridge
     schema, mine = home_of(bridge.prey).schema, new_id()
     row = f"INSERT INTO {schema}.users (tenant_id, id, name, role, kind) VALUES (%s, %s, 'M', 'owner', 'service')"
     with visit(burglar, bridge.thief):
@@ -97,7 +113,6 @@ def refusal_of(connection: Connection, statement: str, *values: object) -> str:
         "SELECT subject FROM conversations TABLESAMPLE SYSTEM (100)",
         "SELECT subject FROM conversations WHERE ctid >= '(0,0)'",
         "TABLE conversations",
-        "SELECT max(subject) FROM conversations",
         "WITH c AS MATERIALIZED (SELECT * FROM conversations) SELECT subject FROM c",
         "SELECT query_to_xml('SELECT subject FROM conversations', true, true, '')::text",
         "SELECT table_to_xml('conversations', true, true, '')::text",
@@ -176,9 +191,7 @@ def test_foreign_rows_cannot_be_changed_or_deleted(inside: Connection, pool: Pai
             assert inside.execute(statement.encode(), [prey_message]).rowcount == 0
 
 
-def test_an_id_that_another_tenant_has_is_as_free_as_any(
-    inside: Connection, pool: Pair, prey_message: UUID
-) -> None:
+def test_an_id_that_another_tenant_has_is_as_free_as_any(inside: Connection, pool: Pair, prey_message: UUID) -> None:
     """Unique keys tell nothing: the insert succeeds for a foreign id, and fails for a foreign tenant either way."""
     insert = (
         "INSERT INTO messages (tenant_id, id, conversation_id, author_id, body)"
@@ -235,8 +248,11 @@ def test_an_error_in_a_condition_never_comes_from_a_foreign_row(
     assert leak.value.sqlstate == state
 
 
-NO_INDEX = "SET LOCAL enable_indexscan = off; SET LOCAL enable_bitmapscan = off; SET LOCAL enable_indexonlyscan = off"
-ALARM = "subject > ANY (ARRAY[(SELECT (1 / (random() * 0)::int)::text)])"
+NO_INDEX = (
+    "SET LOCAL enable_indexscan = off; SET LOCAL enable_bitmapscan = off; SET max_parallel_workers_per_gather = 0"
+)
+# Of eight elements, so that it is held for dearer than any guess and tried after it.
+ALARM = "subject > ANY (ARRAY[(SELECT (1 / (random() * 0)::int)::text), '', '', '', '', '', '', ''])"
 Shape = Callable[[str], str]
 SHAPES: dict[str, Shape] = {
     "plain": lambda guess: f"SELECT 1 FROM conversations WHERE {guess} AND {ALARM}",
@@ -250,51 +266,59 @@ SHAPES: dict[str, Shape] = {
 }
 
 
+def outcome(connection: Connection, query: str) -> object:
+    """What is heard of a query: its rows, or the error, inside a transaction that goes on."""
+    connection.execute("SAVEPOINT before")
+    try:
+        return ask(connection, query)
+    except psycopg.Error as error:
+        return error.sqlstate
+    finally:
+        connection.execute("ROLLBACK TO before")
+
+
+def guesses(condition: str, value: str) -> str:
+    """The condition about that value, cut in half or followed by more where it asks for that."""
+    texts = {"all": value, "half": value[: len(value) // 2], "more": value + "~"}
+    return condition.format(**{name: sql.Literal(text).as_string() for name, text in texts.items()})
+
+
 @pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize("costs", ["0.0025", "0", "1e10", "0x1p-1074"])
 @pytest.mark.parametrize(
-    "guess",
+    "condition",
     [
-        "subject = ANY (ARRAY[{secret}])",
-        "subject >= ANY (ARRAY[{half}]) AND subject < ANY (ARRAY[{next}])",
+        "subject = ANY (ARRAY[{all}])",
+        "subject >= ANY (ARRAY[{half}]) AND subject < ANY (ARRAY[{more}])",
         "starts_with(subject, {half})",
-        "subject = {secret}",
-        "md5(subject) = ANY (ARRAY[md5({secret})])",
+        "subject = {all}",
+        "md5(subject) = ANY (ARRAY[md5({all})])",
     ],
     ids=["equal-any", "between", "prefix", "equal", "hashed"],
 )
 def test_a_guess_is_never_tried_on_a_foreign_row(
-    platform: PlatformUnderTest, inside: Connection, pool: Pair, guess: str, costs: str, shape: str
+    platform: PlatformUnderTest, inside: Connection, pool: Pair, condition: str, costs: str, shape: str
 ) -> None:
     """Leakproof conditions may be tried before the policy when they are cheap, and whether they held can be heard.
 
     The alarm is an error in a subquery that is run only once the guess has held for a row.
     """
-    values = {
-        "secret": sql.Literal(pool.secret).as_string(),
-        "half": sql.Literal(pool.secret[: len(pool.secret) // 2]).as_string(),
-        "next": sql.Literal(pool.secret + "~").as_string(),
-    }
-    query = SHAPES[shape](guess.format(**values))
+    right, wrong = (SHAPES[shape](guesses(condition, value)) for value in (pool.secret, "nothing that was ever said"))
     with visit(inside, pool.thief):
         inside.execute(NO_INDEX)
         inside.execute(f"SET LOCAL cpu_operator_cost = '{costs}'".encode())
-        assert ask(inside, query) == []
+        assert outcome(inside, right) == outcome(inside, wrong)
     with as_all_seeing(platform, pool.prey) as superuser, superuser.transaction(force_rollback=True):
-        assert refusal(superuser, query) == DIVISION
+        assert (outcome(superuser, right), outcome(superuser, wrong)) == (DIVISION, [])
 
 
-def test_that_alarm_would_be_heard_if_leakproof_functions_were_cheap(
-    platform: PlatformUnderTest, pool: Pair
-) -> None:
+def test_that_alarm_would_be_heard_if_leakproof_functions_were_cheap(platform: PlatformUnderTest, pool: Pair) -> None:
     """The control of the test above: PostgreSQL as it comes lets the guess be tried on foreign rows."""
     secret = sql.Literal(pool.secret).as_string()
     with platform.home_of(pool.thief) as superuser, superuser.transaction(force_rollback=True):
         superuser.execute("ALTER FUNCTION pg_catalog.texteq(text, text) COST 1")
         superuser.execute("ALTER FUNCTION pg_catalog.text_gt(text, text) COST 1")
         superuser.execute(sql.SQL("SET LOCAL ROLE {}").format(sql.Identifier(home_of(pool.thief).login)))
-        from tests.attacks.burglar import token_for
-
         ask(superuser, "SELECT tenancy.enter(%s)", token_for(pool.thief))
         superuser.execute(NO_INDEX)
         right, wrong = (SHAPES["plain"](f"subject = ANY (ARRAY[{guess}])") for guess in (secret, "'no such thing'"))
@@ -379,7 +403,9 @@ def test_granting_what_one_has_to_everybody_grants_nothing(
         assert ask(superuser, acl) == before
 
 
-def test_row_level_security_is_what_keeps_them_apart(platform: PlatformUnderTest, inside: Connection, pool: Pair) -> None:
+def test_row_level_security_is_what_keeps_them_apart(
+    platform: PlatformUnderTest, inside: Connection, pool: Pair
+) -> None:
     """The control of this file: with the policy off, the same query by the same login shows all."""
     login = sql.Identifier(home_of(pool.thief).login)
     with platform.home_of(pool.thief) as superuser, superuser.transaction(force_rollback=True):

@@ -25,6 +25,7 @@ from tests.attacks.burglar import (
 )
 from tests.platform_under_test import PlatformUnderTest, TenantUnderTest
 
+HUGE = "x" * 10_000_000
 EXPIRED, OTHER_EPOCH, NO_FENCE, NOT_OPEN = "CH002", "CH003", "CH007", "CH009"
 
 
@@ -75,9 +76,7 @@ def test_a_signature_under_a_key_of_the_burglars_own_is_refused(inside: Connecti
     [(1, "2"), (1, "01"), (2, "setup"), (3, "99999999999"), (3, "9" * 30), (0, "0" * 8)],
     ids=["epoch", "epoch-written-otherwise", "mode", "expiry", "expiry-out-of-range", "tenant-cut"],
 )
-def test_a_token_with_any_part_changed_is_refused(
-    inside: Connection, pool: Pair, position: int, value: str
-) -> None:
+def test_a_token_with_any_part_changed_is_refused(inside: Connection, pool: Pair, position: int, value: str) -> None:
     assert shown(inside, with_part(token_for(pool.thief), position, value)) == BAD_TOKEN
 
 
@@ -96,8 +95,18 @@ def test_the_border_between_two_parts_cannot_be_moved(inside: Connection, pool: 
 
 @pytest.mark.parametrize(
     "token",
-    [None, "", "|", "||||", "|||||", "a|b|c|d|e", "é|ü|ß|€|😀", "\N{FULLWIDTH DIGIT ONE}|1|serve|1|x", "x" * 10_000_000]
-    + ["|" * 1_000_000],
+    [
+        None,
+        "",
+        "|",
+        "||||",
+        "|||||",
+        "a|b|c|d|e",
+        "é|ü|ß|€|😀",
+        "\N{FULLWIDTH DIGIT ONE}|1|serve|1|x",
+        HUGE,
+        "|" * 1_000_000,
+    ],
     ids=["null", "empty", "one", "four-bars", "five-bars", "letters", "non-ascii", "wide", "huge", "huge-bars"],
 )
 def test_what_is_no_token_at_all_is_refused(inside: Connection, token: str | None) -> None:
@@ -124,7 +133,9 @@ def test_a_stolen_token_is_worth_nothing_once_its_seconds_are_over(inside: Conne
     enter(inside, pool.prey, stolen)
     inside.execute("ROLLBACK")
     # The server's own clock is waited for, in one statement: an entry is good up to and including its last second.
-    ask(inside, "SELECT pg_sleep(greatest(0, %s - extract(epoch FROM clock_timestamp())))", int(parts(stolen)[3]) + 0.05)
+    ask(
+        inside, "SELECT pg_sleep(greatest(0, %s - extract(epoch FROM clock_timestamp())))", int(parts(stolen)[3]) + 0.05
+    )
     assert shown(inside, stolen) == EXPIRED
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -51,10 +51,12 @@ class Patient:
         """What is examined."""
         return self.platform.estate
 
-    def findings(self, estate: Estate | None = None) -> tuple[Finding, ...]:
-        """What the doctor finds now. Nothing works here meanwhile, so there is nothing to wait for."""
+    def findings(
+        self, estate: Estate | None = None, *, meanwhile: Callable[[], None] = lambda: None
+    ) -> tuple[Finding, ...]:
+        """What the doctor finds now; `meanwhile` happens between its two looks."""
         with as_owner(self.platform.data):
-            return examine(estate or self.estate, settle_s=0).findings
+            return examine(estate or self.estate, settle=meanwhile).findings
 
     def checks(self, estate: Estate | None = None) -> set[str]:
         """The names of what the doctor finds now."""

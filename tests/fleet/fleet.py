@@ -1,4 +1,4 @@
-"""A whole fleet under test: tenants in all three models on a running platform, put back one revision before each test."""
+"""A whole fleet under test: tenants in all models on a running platform, put back one revision before each test."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ class FleetUnderTest:
         """A run's targets counted by state, as the ledger has them."""
         query = text("SELECT state, count(*) FROM migration_targets WHERE run_id = :run GROUP BY state")
         with transaction(self.platform.engine) as session:
-            return {state: count for state, count in session.execute(query, {"run": run_id})}
+            return dict(session.execute(query, {"run": run_id}).all())  # type: ignore[arg-type]
 
     def tell_roll(self, statement: str, **values: object) -> None:
         """Change the control database behind everybody's back."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import re
+import json
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractAsyncContextManager, contextmanager
 from dataclasses import dataclass, field
@@ -22,7 +22,8 @@ from control_plane.routing.seam import load_tenant_app
 from tests.platform_under_test import PlatformUnderTest
 
 TIMEOUT_S = 30
-TOKEN = re.compile(r"tenancy\.enter\('([0-9a-f-]{36})\|")
+CONTEXT = "SELECT left(current_setting('tenancy.context', true), 36)"
+"""The tenant whose context this transaction has, as the database sees it; empty without one."""
 PLENTY = {"logins_per_minute": 100_000}
 """The proof signs in far more often than a person may."""
 
@@ -37,6 +38,8 @@ class Ask:
     headers: Mapping[str, str] = field(default_factory=dict)
     query: Mapping[str, str] = field(default_factory=dict)
     body: Mapping[str, object] | None = None
+    raw: bytes | None = None
+    """A body as it is, instead of `body`."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -175,24 +178,36 @@ class Inside:
     def _record(
         self, connection: Connection, _cursor: object, text: str, parameters: Any, context: Any, _many: bool
     ) -> None:
-        begin = connection.get_execution_options().get("copyhold_begin", "")
-        token = TOKEN.search(begin)
+        tenant = _entered(connection)
         for each in parameters if isinstance(parameters, list) else [parameters]:
             self.sent.append(
                 Sent(
                     text=text,
                     parameters=dict(each),
                     compiled=getattr(context, "compiled", None),
-                    tenant=UUID(token[1]) if token else None,
+                    tenant=tenant,
                 )
             )
 
 
+def _entered(connection: Connection) -> UUID | None:
+    cursor = connection.connection.cursor()
+    try:
+        cursor.execute(CONTEXT)
+        row = cursor.fetchone()
+    finally:
+        cursor.close()
+    return UUID(row[0]) if row and row[0] else None
+
+
 def _as_httpx(ask: Ask) -> dict[str, Any]:
+    body = None if ask.body is None else json.dumps(ask.body).encode()
+    content = body if ask.raw is None else ask.raw
+    described = {} if content is None else {"Content-Type": "application/json"}
     return {
         "method": ask.method,
         "url": ask.path,
         "params": dict(ask.query) or None,
-        "json": ask.body,
-        "headers": {"Host": ask.host, **ask.headers},
+        "content": content,
+        "headers": {"Host": ask.host, **described, **ask.headers},
     }
