@@ -14,7 +14,7 @@ from typing import Any
 
 import psycopg
 import structlog
-from dbos import DBOS, DBOSConfig
+from dbos import DBOS, DBOSClient, DBOSConfig
 
 from control_plane.domain.errors import ConflictError
 from control_plane.registry.engine import control_engine
@@ -66,9 +66,12 @@ def _launch(estate: Estate) -> None:
         "log_level": "WARNING",
         "notification_listener_polling_interval_sec": 0.2,
     }
+    # Before the launch: a queue that appears later is found by a slow poll.
+    client = DBOSClient(system_database_engine=engine, application_name=APPLICATION)
+    client.register_queue(QUEUE, worker_concurrency=AT_ONCE, polling_interval_sec=QUEUE_POLL_S)
+    client.destroy()
     DBOS(config=config)
     DBOS.launch()
-    DBOS.register_queue(QUEUE, worker_concurrency=AT_ONCE, polling_interval_sec=QUEUE_POLL_S)
 
 
 @contextmanager

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from psycopg import sql
@@ -35,6 +36,13 @@ def scratch(cluster: Server) -> Scratch:
     with connect(direct_dsn(cluster, name, SUPERUSER)) as admin:
         admin.execute(sql.SQL("GRANT ALL ON SCHEMA public TO {}").format(sql.Identifier(OWNER)))
     return Scratch(dsn=direct_dsn(cluster, name, MIGRATOR), superuser_dsn=direct_dsn(cluster, name, SUPERUSER))
+
+
+@pytest.fixture
+def elsewhere() -> Iterator[ThreadPoolExecutor]:
+    """Threads that migrate while the test looks on."""
+    with ThreadPoolExecutor(4) as pool:
+        yield pool
 
 
 @pytest.fixture(scope="session")

@@ -109,6 +109,17 @@ class FleetUnderTest:
         with self.platform.home_of(tenant) as home:
             until(lambda: home.execute(WAITING).fetchone() == (1,), what="a migration waits for the table")
 
+    def behind(self) -> set[Place]:
+        """The targets that are not at the newest revision; ledger and databases have to agree on it."""
+        found = self.found()
+        assert found == self.ledger()
+        return {place for place, revision in found.items() if revision != NEWEST}
+
+    def runs(self) -> list[tuple[str, dict[str, int]]]:
+        """State and outcomes of every run so far, newest first, as the ledger has them."""
+        with transaction(self.platform.engine) as session:
+            return [(row.state, states) for row, states in fleet.runs(session, 1000)]
+
     def _places(self) -> list[tuple[str, str, str]]:
         with transaction(self.platform.engine) as session:
             return [(database.server, database.name, row.schema) for database, row in fleet.targets(session)]

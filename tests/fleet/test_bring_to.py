@@ -43,13 +43,6 @@ def locked(scratch: Scratch, table: str) -> Iterator[psycopg.Connection[tuple[ob
         yield holder
 
 
-@pytest.fixture
-def elsewhere() -> Iterator[ThreadPoolExecutor]:
-    """Threads that try to migrate while the test looks on."""
-    with ThreadPoolExecutor(4) as pool:
-        yield pool
-
-
 def test_it_goes_all_the_way_and_says_where_it_is(three: Chain, scratch: Scratch) -> None:
     assert scratch.bring_to(three, "0002") == "0002"
     assert (scratch.revision, scratch.tables()) == ("0002", {"a", "b"})

@@ -13,7 +13,6 @@ import pytest
 from psycopg import sql
 
 from control_plane.registry import fleet as registry
-from control_plane.registry.engine import transaction
 from control_plane.routing.feed import Roll
 from migrations.fleet.chains import HOME
 from migrations.fleet.run import Report
@@ -23,8 +22,6 @@ from tests.waiting import until
 
 pytestmark = pytest.mark.slow
 
-TARGETS = 1 + 5 + 3
-"""The pool, the bridge schemas, the silos."""
 READS = 20
 Repair = Callable[[], None]
 
@@ -61,30 +58,24 @@ def readers(tenants: list[TenantUnderTest]) -> Iterator[Callable[[], bool]]:
         future.result()
 
 
-@pytest.fixture
-def elsewhere() -> Iterator[ThreadPoolExecutor]:
-    """Threads that migrate while the test looks on."""
-    with ThreadPoolExecutor(2) as pool:
-        yield pool
-
-
 def test_all_targets_are_brought_along_while_their_tenants_are_served(
     fleet: FleetUnderTest, elsewhere: ThreadPoolExecutor
 ) -> None:
     *_, held_up = fleet.of("silo")
+    targets = len(fleet.ledger())
     watched = [fleet.of("pool")[0], fleet.of("bridge")[0], fleet.of("silo")[0]]
     with readers(watched) as all_have_read:
         until(all_have_read, what="all three are read before")
         with fleet.held_up(held_up):
             running = elsewhere.submit(fleet.run)
             fleet.wait_until_held_up(held_up)
-            until(lambda: Counter(fleet.found().values())[NEWEST] == TARGETS - 1, what="all others are there")
+            until(lambda: Counter(fleet.found().values())[NEWEST] == targets - 1, what="all others are there")
             until(all_have_read, what="all three are read meanwhile")
         report = running.result()
         until(all_have_read, what="all three are read after")
-    assert (report.done, report.failed, report.ahead) == (TARGETS, (), ())
+    assert (report.done, report.failed, report.ahead) == (targets, (), ())
     assert set(fleet.found().values()) == set(fleet.ledger().values()) == {NEWEST}
-    assert fleet.outcomes(report.run_id) == {"done": TARGETS}
+    assert fleet.outcomes(report.run_id) == {"done": targets}
     assert {tenant.route.revision for tenant in fleet.tenants} == {NEWEST}
     assert fleet.wanted() == registry.Revisions(home=HOME.head, tenant=NEWEST)
 
@@ -108,11 +99,11 @@ def test_whoever_follows_the_roll_is_told_of_every_route(fleet: FleetUnderTest) 
 
 def test_a_second_run_does_nothing(fleet: FleetUnderTest) -> None:
     fleet.run()
-    before = runs(fleet)
+    before = fleet.runs()
     report = fleet.run()
     assert (report.run_id, report.done, report.failed) == (None, 0, ())
-    assert report.there_already == TARGETS + len(fleet.homes())
-    assert runs(fleet) == before
+    assert report.there_already == len(fleet.ledger()) + len(fleet.homes())
+    assert fleet.runs() == before
 
 
 def a_conflict(fleet: FleetUnderTest) -> tuple[TenantUnderTest, str, Repair]:
@@ -147,6 +138,7 @@ def test_a_target_that_fails_stops_no_other_and_is_taken_up_again(
     fleet: FleetUnderTest, hurt: Callable[[FleetUnderTest], tuple[TenantUnderTest, str, Repair]]
 ) -> None:
     tenant, reason, repair = hurt(fleet)
+    targets = len(fleet.ledger())
     try:
         report = fleet.run()
     finally:
@@ -156,47 +148,15 @@ def test_a_target_that_fails_stops_no_other_and_is_taken_up_again(
     assert (failed.step.target.database, failed.step.target.schema) == place
     assert failed.error is not None
     assert reason in failed.error
-    assert report.done == TARGETS - 1
-    assert behind(fleet) == {place}
+    assert report.done == targets - 1
+    assert fleet.behind() == {place}
     told = history(fleet, report)
-    assert (told["state"], told["targets"]) == ("failed", {"done": TARGETS - 1, "failed": 1})
+    assert (told["state"], told["targets"]) == ("failed", {"done": targets - 1, "failed": 1})
     assert [reason in failure["error"] for failure in told["failed"]] == [True]
     assert tenant.http.get("/api/conversations").status_code == 200
     again = fleet.run()
     assert (again.done, again.failed, fleet.outcomes(again.run_id)) == (1, (), {"done": 1})
-    assert behind(fleet) == set()
-
-
-def test_a_tenancy_schema_that_fails_spares_its_tenant_tables(fleet: FleetUnderTest) -> None:
-    database, schema = place_of(fleet.of("silo")[1])
-    fleet.tell_roll("UPDATE databases SET home_revision = 'x' WHERE name = :name", name=database)
-    fleet.tell_roll("UPDATE databases SET home_revision = NULL WHERE name = :name", name=database)
-    with fleet.platform.superuser("beta", database) as home:
-        home.execute("ALTER TABLE tenancy.alembic_version RENAME TO elsewhere")
-    targets = [target for target in fleet.migration.targets() if target.chain == "home"]
-    try:
-        # A home that is not on the roll as built yet is nobody's target; one that lost its version is built anew.
-        assert database not in {target.database for target in targets}
-        fleet.tell_roll("UPDATE databases SET home_revision = '' WHERE name = :name", name=database)
-        assert [target.database for target in fleet.migration.plan().ahead] == [database]
-    finally:
-        with fleet.platform.superuser("beta", database) as home:
-            home.execute("ALTER TABLE tenancy.elsewhere RENAME TO alembic_version")
-        fleet.tell_roll("UPDATE databases SET home_revision = :head WHERE name = :name", head=HOME.head, name=database)
-    assert schema == "public"
-
-
-def behind(fleet: FleetUnderTest) -> set[tuple[str, str]]:
-    """The targets that are not at the newest revision; ledger and databases have to agree."""
-    found, ledger = fleet.found(), fleet.ledger()
-    assert found == ledger
-    return {place for place, revision in found.items() if revision != NEWEST}
-
-
-def runs(fleet: FleetUnderTest) -> list[tuple[str, dict[str, int]]]:
-    """What the ledger says of all runs."""
-    with transaction(fleet.platform.engine) as session:
-        return [(row.state, states) for row, states in registry.runs(session, 1000)]
+    assert fleet.behind() == set()
 
 
 def history(fleet: FleetUnderTest, report: Report) -> dict[str, object]:

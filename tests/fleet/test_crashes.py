@@ -1,0 +1,123 @@
+"""A run whose process, servers or ledger go away in its middle: what is done stays done, and the next run does the rest."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+
+import psycopg
+import pytest
+
+from control_plane.registry import reports
+from control_plane.registry.engine import ControlDatabaseError, transaction
+from tests.fleet.fleet import FleetUnderTest, place_of
+from tests.platform_under_test import COPYHOLD
+from tests.waiting import until
+
+pytestmark = pytest.mark.slow
+
+
+@contextmanager
+def migrate_up(fleet: FleetUnderTest) -> Iterator[subprocess.Popen[bytes]]:
+    """`copyhold migrate up`, as a process that can be killed."""
+    command = [*COPYHOLD, "migrate", "up", "--data", str(fleet.platform.data)]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def postmaster(fleet: FleetUnderTest, server: str) -> int:
+    """The process of that server."""
+    return int((fleet.platform.layout.servers / server / "postmaster.pid").read_text().split()[0])
+
+
+def stop(fleet: FleetUnderTest, server: str, how: signal.Signals) -> None:
+    """Stop a server; the platform starts it again."""
+    os.kill(postmaster(fleet, server), how)
+
+
+def answers(fleet: FleetUnderTest, server: str) -> bool:
+    """Whether the server takes connections."""
+    try:
+        fleet.platform.superuser(server, "postgres").close()
+    except psycopg.OperationalError:
+        return False
+    return True
+
+
+@pytest.mark.parametrize("model", ["pool", "bridge", "silo"])
+def test_a_killed_run_is_not_shown_as_running_and_the_next_one_does_the_rest(fleet: FleetUnderTest, model: str) -> None:
+    held_up = fleet.of(model)[0]
+    others = len(fleet.ledger()) - 1
+    with fleet.held_up(held_up), migrate_up(fleet) as process:
+        fleet.wait_until_held_up(held_up)
+        until(lambda: fleet.runs()[0][1].get("done") == others, what="all others are recorded")
+        assert fleet.runs()[0] == ("running", {"done": others, "planned": 1})
+        process.kill()
+        process.wait()
+        until(lambda: fleet.runs()[0][0] == "interrupted", what="the killed run is known to be one")
+    assert fleet.behind() == {place_of(held_up)}
+    report = fleet.run()
+    assert (report.done, report.failed) == (1, ())
+    assert fleet.behind() == set()
+    assert fleet.runs()[1] == ("interrupted", {"done": others, "planned": 1})
+
+
+def test_a_killed_run_is_closed_for_whoever_asks_for_it_alone(fleet: FleetUnderTest) -> None:
+    held_up = fleet.of("silo")[1]
+    with fleet.held_up(held_up), migrate_up(fleet) as process:
+        fleet.wait_until_held_up(held_up)
+        with transaction(fleet.platform.engine) as session:
+            run_id = session.connection().exec_driver_sql("SELECT max(id::text)::uuid FROM migration_runs").scalar_one()
+        process.kill()
+        process.wait()
+
+        def state() -> str:
+            with transaction(fleet.platform.engine) as session:
+                return reports.run(session, run_id)[0].state
+
+        until(lambda: state() == "interrupted", what="the killed run is known to be one")
+
+
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGQUIT], ids=["fast", "immediate"])
+def test_a_server_that_stops_in_the_middle_fails_its_own_targets_alone(
+    fleet: FleetUnderTest, elsewhere: ThreadPoolExecutor, how: signal.Signals
+) -> None:
+    held_up = fleet.of("silo")[2]
+    silos = {place for place in fleet.ledger() if place[0].startswith("silo_")}
+    with pytest.raises(psycopg.OperationalError), fleet.held_up(held_up):
+        running = elsewhere.submit(fleet.run)
+        fleet.wait_until_held_up(held_up)
+        stop(fleet, "beta", how)
+        report = running.result()
+    until(lambda: answers(fleet, "beta"), what="the platform has started the server again")
+    failed = {(outcome.step.target.database, outcome.step.target.schema) for outcome in report.failed}
+    assert place_of(held_up) in failed <= silos
+    assert fleet.behind() == failed
+    again = fleet.run()
+    assert (again.done, again.failed) == (len(failed), ())
+    assert fleet.behind() == set()
+
+
+def test_a_run_whose_ledger_goes_away_ends_and_begins_nothing_more(
+    fleet: FleetUnderTest, elsewhere: ThreadPoolExecutor
+) -> None:
+    held_up = fleet.of("pool")[0]
+    with fleet.held_up(held_up):
+        running = elsewhere.submit(fleet.run)
+        fleet.wait_until_held_up(held_up)
+        until(lambda: len(fleet.runs()[0][1]) == 2, what="some are recorded")
+        stop(fleet, "control", signal.SIGQUIT)
+    with pytest.raises(ControlDatabaseError):
+        running.result()
+    until(lambda: answers(fleet, "control"), what="the platform has started the control database again")
+    until(lambda: fleet.runs()[0][0] == "interrupted", what="the run is known to be interrupted")
+    report = fleet.run()
+    assert report.failed == ()
+    assert fleet.behind() == set()
