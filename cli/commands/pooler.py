@@ -38,6 +38,7 @@ class DriftShown(TypedDict):
     files: dict[str, str]
     missing: list[str]
     extra: list[str]
+    settings: list[str]
 
 
 @app.command()
@@ -156,6 +157,7 @@ def drift_shown(drift: Drift) -> DriftShown:
         files={name: text for name, text in drift.files.items() if text},
         missing=list(drift.missing),
         extra=list(drift.extra),
+        settings=list(drift.settings),
     )
 
 
@@ -170,3 +172,5 @@ def _print_drift(drift: Drift) -> None:
         output.say(f"the running pooler lacks {alias}, or has it otherwise")
     for alias in drift.extra:
         output.say(f"the running pooler has {alias}, which is not on the roll")
+    for name in drift.settings:
+        output.say(f"the running pooler has {name} otherwise than its file")

@@ -37,6 +37,7 @@ from control_plane.routing.feed import Roll
 from control_plane.routing.guard import check_home
 from control_plane.routing.refusals import (
     BrokenTransactionError,
+    BusyError,
     ClosedError,
     ContextExpiredError,
     FrozenError,
@@ -65,11 +66,15 @@ def begin_message(token: str, schema: str, statement_timeout_s: float) -> str:
     """What opens every visit, as one simple query. Both texts are of forms that cannot end their literals."""
     if not tokens.TOKEN.fullmatch(token) or not schema.replace("_", "").isalnum():
         raise ValueError("a context that cannot be written into a query")
-    # The time-out before all else: whatever the login's own says by now, it cannot keep anybody from entering.
     return (
-        f"BEGIN; SET LOCAL statement_timeout = {max(1, round(statement_timeout_s * 1000))};"
+        f"{_bounded_begin(statement_timeout_s)};"
         f" SELECT pg_catalog.set_config('search_path', '{schema}, pg_temp', true), tenancy.enter('{token}')"
     )
+
+
+def _bounded_begin(statement_timeout_s: float) -> str:
+    # The time-out before all else: whatever the login's own says by now, it cannot keep anybody from entering.
+    return f"BEGIN; SET LOCAL statement_timeout = {max(1, round(statement_timeout_s * 1000))}"
 
 
 class _Inside(NamedTuple):
@@ -137,7 +142,7 @@ class Road:
                 await session.commit()
         except BaseException as error:
             # Shielded: a request that was cancelled still has to roll back and give its connection back.
-            await asyncio.shield(session.close())
+            await asyncio.shield(_leave(session, connection))
             if isinstance(error, TimeoutError) and limit.expired():
                 raise TooSlowError from error
             ours = translated(error) if isinstance(error, DBAPIError) else None
@@ -155,14 +160,14 @@ class Road:
         return route
 
     async def check_shared_homes(self) -> None:
-        """UnsafeHomeError for a pool or bridge that does not keep tenants apart; one that is down is checked later."""
+        """UnsafeHomeError for a pool or bridge that does not keep tenants apart; a silent one is checked later."""
         shared = {
             route.home.database_id: (route.home, route)
             for route in self.roll.snapshot.by_id.values()
             if route.home is not None and route.model is not Model.SILO
         }
         for home, route in shared.values():
-            with contextlib.suppress(HomeDownError):
+            with contextlib.suppress(HomeDownError, TooSlowError, BusyError):
                 await self._check(home, route)
 
     async def close(self) -> None:
@@ -234,7 +239,8 @@ class Road:
             return
         connection = await self._connect(home)
         try:
-            await connection.execution_options(**{_BEGIN: lambda: "BEGIN"})
+            begin = partial(_bounded_begin, self.settings.limits.statement_timeout_s)
+            await connection.execution_options(**{_BEGIN: begin})
             await check_home(connection, home.schema)
         except UnsafeHomeError as error:
             log.error("home_unsafe", tenant_id=str(route.tenant_id), findings=error.facts["findings"])
@@ -242,7 +248,7 @@ class Road:
         except (DBAPIError, psycopg.Error) as error:
             raise (translated(error) or HomeDownError()) from error
         finally:
-            await asyncio.shield(connection.close())
+            await asyncio.shield(_close(connection))
         self._checked.add(mark)
 
     async def _connect(self, home: Home) -> AsyncConnection:
@@ -332,11 +338,26 @@ def _refuse_unless_whole(session: AsyncSession, connection: AsyncConnection) -> 
     """COMMIT says nothing when all it does is roll back, or when somebody has ended the transaction before."""
     if connection.invalidated:
         raise HomeDownError
-    if session.in_transaction() and connection.sync_connection is not None:
+    if session.in_transaction() and not connection.closed and connection.sync_connection is not None:
         driver = connection.sync_connection.connection.driver_connection
         assert isinstance(driver, LentConnection)
         if driver.pgconn.transaction_status not in (TransactionStatus.INTRANS, TransactionStatus.UNKNOWN):
             raise BrokenTransactionError
+
+
+async def _leave(session: AsyncSession, connection: AsyncConnection) -> None:
+    # A rollback that fails ends with its connection; it is not what the caller has to hear of.
+    with contextlib.suppress(DBAPIError):
+        await session.close()
+    await _close(connection)
+
+
+async def _close(connection: AsyncConnection) -> None:
+    try:
+        await connection.close()
+    except DBAPIError:
+        # Its rollback failed, so that it has not gone back. Now there is nothing to roll back, and it does.
+        await connection.close()
 
 
 def _key_of(home: Home) -> Key:

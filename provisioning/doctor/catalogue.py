@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Literal, cast
 
 import psycopg
+from psycopg import sql
 from psycopg.conninfo import make_conninfo
 
 from control_plane.domain.server import Server
@@ -96,7 +97,9 @@ class Visit:
             for subject, detail in self.rows(each.check.name, each.query, parameters):
                 self.tell(each.check, subject, detail)
 
-    def rows(self, name: str, query: bytes, parameters: Parameters | None = None) -> list[tuple[Any, ...]]:
+    def rows(
+        self, name: str, query: bytes | sql.Composed, parameters: Parameters | None = None
+    ) -> list[tuple[Any, ...]]:
         """What the query returns; nothing, once it is noted, when it fails. Raises when the connection is lost."""
         try:
             return self.connection.execute(query, parameters).fetchall()

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from uuid import UUID
 
 import psycopg
+from psycopg import sql
 
 from control_plane.domain.server import Server
 from migrations.fleet.chains import HOME
@@ -39,15 +41,15 @@ PLATFORM_ROLES = (SUPERUSER, OWNER, MIGRATOR, MOVER, BACKUP)
 POLICY = "(tenant_id = ( SELECT tenancy.current_tenant() AS current_tenant))"
 
 _HOME_REVISION = b"SELECT version_num FROM tenancy.alembic_version"
-# One query for all schemas: 12 ms for 500 of them. A schema of a tenant without a version table has None.
-_REVISIONS = rb"""
-SELECT n.nspname, CASE WHEN c.oid IS NOT NULL THEN substring(
-           query_to_xml(format('SELECT version_num AS v FROM %%I.alembic_version', n.nspname), false, true, '')::text
-           FROM '<v>([^<]*)</v>') END
+# Whether a schema holds a version table. Of public only that is of interest: in a bridge database it holds nothing.
+_TARGETS = b"""
+SELECT n.nspname, c.oid IS NOT NULL
   FROM pg_namespace n
   LEFT JOIN pg_class c ON c.relnamespace = n.oid AND c.relname = 'alembic_version' AND c.relkind = 'r'
  WHERE n.nspname ~ '^t_[0-9a-f]{32}$' OR (n.nspname = 'public' AND c.oid IS NOT NULL)
 """
+_NO_REVISION = sql.SQL("SELECT NULL, NULL WHERE false").format()
+_REVISION = sql.SQL("SELECT {name} AS schema, max(version_num) AS revision FROM {schema}.alembic_version")
 _FENCES = b"SELECT tenant_id, epoch, state FROM tenancy.fences"
 # The digest is made inside, so that no key leaves its database.
 KEY_DIGEST = b"SELECT encode(sha256(inner_pad || outer_pad), 'hex') FROM tenancy.keys"
@@ -104,10 +106,29 @@ def look_at_home(server: Server, database: RollDatabase, *, lint: bool) -> HomeL
 def _read(visit: Visit) -> HomeSeen:
     return HomeSeen(
         home_revision=next((row[0] for row in visit.rows("home revision", _HOME_REVISION)), None),
-        targets=dict(visit.rows("tenant revisions", _REVISIONS, {})),
+        targets=_revisions(visit),
         fences={row[0]: Fence(epoch=row[1], state=row[2]) for row in visit.rows("fences", _FENCES)},
         key_digest=next((row[0] for row in visit.rows("signing key", KEY_DIGEST)), None),
     )
+
+
+def _revisions(visit: Visit) -> dict[str, str | None]:
+    """By schema, in one query for all that have a version table; a tenant's schema without one has None."""
+    with suppress(psycopg.errors.UndefinedTable):  # a schema that was dropped between the two queries
+        targets, query = _targets(visit)
+        return targets | dict(visit.connection.execute(query).fetchall())
+    targets, query = _targets(visit)
+    return targets | dict(visit.rows("tenant revisions", query))
+
+
+def _targets(visit: Visit) -> tuple[dict[str, str | None], sql.Composed]:
+    found = visit.rows("tenants' schemas", _TARGETS)
+    versions = [
+        _REVISION.format(name=sql.Literal(schema), schema=sql.Identifier(schema))
+        for schema, has_version in found
+        if has_version
+    ]
+    return dict.fromkeys(schema for schema, _ in found), sql.SQL(" UNION ALL ").join(versions or [_NO_REVISION])
 
 
 def _parameters(login: str, home_revision: str | None) -> Parameters:

@@ -21,7 +21,9 @@ from control_plane.registry import servers
 from control_plane.registry.engine import transaction
 from control_plane.settings import Settings
 from provisioning.files import write_atomically
-from provisioning.pooler.render import CONSOLE, FILES, PoolerEntry, PoolerPlace, render
+from provisioning.pooler.render import CONSOLE, FILES, MAIN_FILE, PoolerEntry, PoolerPlace, render
+
+_SETTING = re.compile(r"^(\w+) =(.*)$", re.MULTILINE)
 
 
 class PoolerDownError(UnavailableError):
@@ -46,11 +48,13 @@ class Drift:
     """Aliases that the roll has and the running pooler does not, or has otherwise."""
     extra: tuple[str, ...]
     """Aliases that only the running pooler has."""
+    settings: tuple[str, ...]
+    """Settings that the running pooler has otherwise than its file: set by hand, or never read."""
 
     @property
     def none(self) -> bool:
         """Whether all three agree."""
-        return not (any(self.files.values()) or self.missing or self.extra)
+        return not (any(self.files.values()) or self.missing or self.extra or self.settings)
 
 
 class Pooler:
@@ -109,8 +113,8 @@ class Pooler:
             self._write(files)
             self._console("RELOAD")
             drift = self._diff(files, entries)
-            if drift.missing or drift.extra:
-                raise PoolerRefusedError(missing=drift.missing, extra=drift.extra)
+            if not drift.none:
+                raise PoolerRefusedError(missing=drift.missing, extra=drift.extra, settings=drift.settings)
             return True
 
     def diff(self) -> Drift:
@@ -137,7 +141,13 @@ class Pooler:
             files={name: _unified(name, self._on_disk(name), text) for name, text in files.items()},
             missing=tuple(alias for alias, entry in sorted(wanted.items()) if not _same(live.get(alias), entry)),
             extra=tuple(sorted(live.keys() - wanted.keys())),
+            settings=self._settings_that_differ(files[MAIN_FILE]),
         )
+
+    def _settings_that_differ(self, text: str) -> tuple[str, ...]:
+        live = {row["key"]: row["value"] for row in self._console("SHOW CONFIG") if row["changeable"] == "yes"}
+        wanted = {name: value.strip() for name, value in _SETTING.findall(text)}
+        return tuple(name for name in sorted(live.keys() & wanted.keys()) if live[name] != wanted[name])
 
     def _write(self, files: Mapping[str, str]) -> None:
         # The main file last: what it includes is then in place.
@@ -175,12 +185,10 @@ class Pooler:
 
 
 def _same(live: dict[str, Any] | None, entry: PoolerEntry) -> bool:
-    return live is not None and (live["host"], int(live["port"]), live["database"], int(live["pool_size"])) == (
-        entry.host,
-        entry.port,
-        entry.database,
-        entry.pool_size,
-    )
+    if live is None or live["pool_mode"] or live["force_user"]:
+        return False
+    there = live["host"], int(live["port"]), live["database"], int(live["pool_size"])
+    return there == (entry.host, entry.port, entry.database, entry.pool_size)
 
 
 def _unified(name: str, there: str, wanted: str) -> str:

@@ -12,7 +12,8 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from control_plane.domain.errors import InvalidError
 
 TEMPLATES = Path(__file__).parents[2] / "templates" / "pgbouncer"
-FILES = ("pgbouncer.ini", "databases.ini", "userlist.txt")
+MAIN_FILE = "pgbouncer.ini"
+FILES = (MAIN_FILE, "databases.ini", "userlist.txt")
 PREPARED_STATEMENTS_SINCE = (1, 21)
 CONSOLE = "pgbouncer"
 """The pooler's name for its own database and for who may enter it: nobody else's."""

@@ -35,7 +35,13 @@ def left_behind(own_platform: PlatformUnderTest, own_shell: Shell) -> Iterator[N
 
 def test_without_drift_there_is_nothing_to_change(own_shell: Shell) -> None:
     assert own_shell("pooler", "diff").out == "roll, files and running pooler agree\n"
-    assert own_shell("pooler", "diff", "--json").json == {"drift": False, "files": {}, "missing": [], "extra": []}
+    assert own_shell("pooler", "diff", "--json").json == {
+        "drift": False,
+        "files": {},
+        "missing": [],
+        "extra": [],
+        "settings": [],
+    }
     assert own_shell("pooler", "apply").out == "nothing to change\n"
     assert own_shell("pooler", "apply", "--json").json == {"changed": False}
 

@@ -9,14 +9,16 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
+import psycopg
 import pytest
 from psycopg import sql
 
 from control_plane.registry import fleet as registry
-from control_plane.routing.feed import Roll
+from control_plane.registry import routes
+from control_plane.registry.engine import transaction
 from migrations.fleet.chains import HOME
 from migrations.fleet.run import Report
-from tests.fleet.fleet import BEHIND, NEWEST, FleetUnderTest, place_of
+from tests.fleet.fleet import NEWEST, FleetUnderTest, place_of
 from tests.platform_under_test import TenantUnderTest, copyhold
 from tests.waiting import until
 
@@ -80,21 +82,19 @@ def test_all_targets_are_brought_along_while_their_tenants_are_served(
     assert fleet.wanted() == registry.Revisions(home=HOME.head, tenant=NEWEST)
 
 
-def test_whoever_follows_the_roll_is_told_of_every_route(fleet: FleetUnderTest) -> None:
+def test_every_route_is_announced_to_whoever_follows_the_roll(fleet: FleetUnderTest) -> None:
     platform = fleet.platform
-    # It never polls: what arrives has been announced.
-    roll = Roll(platform.engine, platform.settings.control_dsn, platform.keyring, None, poll_s=3600)
-    roll.start()
-    try:
-
-        def revisions() -> set[str | None]:
-            return {roll.snapshot.by_id[tenant.id].revision for tenant in fleet.tenants}
-
-        until(lambda: revisions() == {BEHIND}, what="the roll is read")
+    with transaction(platform.engine) as session:
+        before = routes.version(session)
+    with psycopg.connect(platform.settings.control_dsn, autocommit=True) as listening:
+        listening.execute("LISTEN copyhold_roll")
         fleet.run()
-        until(lambda: revisions() == {NEWEST}, what="every route's new revision arrives")
-    finally:
-        roll.stop()
+        assert list(listening.notifies(timeout=30, stop_after=1))
+    with transaction(platform.engine) as session:
+        changed = {route.tenant_id: route.revision for route in routes.changed_routes(session, before)}
+        after = routes.version(session)
+    assert {changed.get(tenant.id) for tenant in fleet.tenants} == {NEWEST}
+    until(lambda: platform.control.get("/readyz").json()["roll"]["version"] >= after, what="the API has heard of it")
 
 
 def test_a_second_run_does_nothing(fleet: FleetUnderTest) -> None:

@@ -123,9 +123,7 @@ def _their_host(stage: Stage, _case: Case) -> Attempt:
         nobody = secrets.token_urlsafe(66)
     assert stage.credential is not None
     nobodys = Holder(user=stage.mine.holder, credential=stage.credential, shown=nobody)
-    return Attempt(
-        ask=_their_ask(stage, stage.intruder), twin=_their_ask(stage, nobodys), statuses=frozenset({401})
-    )
+    return Attempt(ask=_their_ask(stage, stage.intruder), twin=_their_ask(stage, nobodys), statuses=frozenset({401}))
 
 
 def _their_session(stage: Stage, _case: Case) -> Attempt:

@@ -42,13 +42,20 @@ class Case:
         return f"{self.operation}{by}: {self.how}{where}"
 
 
-def cases(name: str, operation: Operation) -> Iterator[Case]:
-    """Every case of one operation; those of one credential stand together and end with their control."""
-    for credential in operation.credentials:
-        yield from (
-            Case(operation=name, how=how, credential=credential, foreign=foreign)
-            for how, foreign in _tries(operation, credential)
-        )
+def every_case(table: Mapping[str, Operation]) -> list[Case]:
+    """The whole matrix of one pair."""
+    return [
+        case
+        for name, operation in table.items()
+        for credential in operation.credentials
+        for case in cases(name, operation, credential)
+    ]
+
+
+def cases(name: str, operation: Operation, credential: Credential | None) -> list[Case]:
+    """Every case of one operation by one credential; the last is their control."""
+    tries = _tries(operation, credential)
+    return [Case(operation=name, how=how, credential=credential, foreign=foreign) for how, foreign in tries]
 
 
 def _tries(operation: Operation, credential: Credential | None) -> Iterator[tuple[Try, frozenset[str]]]:

@@ -9,7 +9,7 @@ from functools import cached_property
 
 import pytest
 
-from tests.isolation.doors import Inside, Port
+from tests.isolation.doors import Port
 from tests.isolation.matrix import Matrix
 from tests.isolation.operations import Served, served
 from tests.isolation.world import World

@@ -104,9 +104,11 @@ class Inside:
     It has a thread and event loop of its own, and sees the roll as it was at `refresh`.
     """
 
-    def __init__(self, platform: PlatformUnderTest) -> None:
+    def __init__(self, platform: PlatformUnderTest, *, recording: bool = False) -> None:
         self._platform = platform
+        self.recording = recording
         self.sent: list[Sent] = []
+        """What was sent to homes while `recording`."""
         self._road: Road
 
     def __enter__(self) -> Inside:
@@ -178,6 +180,8 @@ class Inside:
     def _record(
         self, connection: Connection, _cursor: object, text: str, parameters: Any, context: Any, _many: bool
     ) -> None:
+        if not self.recording:
+            return
         tenant = _entered(connection)
         for each in parameters if isinstance(parameters, list) else [parameters]:
             self.sent.append(

@@ -42,13 +42,13 @@ class Matrix:
         cls, me: World, them: World, served: Mapping[str, Served], wanted: Callable[[Case], bool] = lambda case: True
     ) -> Matrix:
         """A matrix of the wanted cases, with everything made that it will ask about."""
-        stages = []
         with me.home.transaction(), them.home.transaction():
-            for name, there in served.items():
-                every = list(filter(wanted, cases(name, OPERATIONS[name])))
-                for credential in OPERATIONS[name].credentials:
-                    if here := [case for case in every if case.credential is credential]:
-                        stages.append((Stage.of(there, credential, me, them), here))
+            stages = [
+                (Stage.of(there, credential, me, them), here)
+                for name, there in served.items()
+                for credential in OPERATIONS[name].credentials
+                if (here := [case for case in cases(name, OPERATIONS[name], credential) if wanted(case)])
+            ]
         return cls(me=me, them=them, stages=stages)
 
     def run(self, door: Door, after: Callable[[Case], None] = lambda case: None) -> Outcome:

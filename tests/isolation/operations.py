@@ -105,9 +105,7 @@ OPERATIONS: Mapping[str, Operation] = {
         persons_only=True,
         values={"body.name": FRESH, "body.password": LEFT_OUT, "body.current_password": LEFT_OUT},
     ),
-    "list_users": Operation(
-        role=MEMBER, effect=READ, ids=_paged("user", "users"), values=PAGE, shows_canary=True
-    ),
+    "list_users": Operation(role=MEMBER, effect=READ, ids=_paged("user", "users"), values=PAGE, shows_canary=True),
     "create_user": Operation(
         role=ADMIN,
         effect=WRITE,
@@ -126,9 +124,7 @@ OPERATIONS: Mapping[str, Operation] = {
     "list_conversations": Operation(
         role=MEMBER, effect=READ, ids=_paged("conversation", "conversations"), values=PAGE, shows_canary=True
     ),
-    "create_conversation": Operation(
-        role=MEMBER, effect=WRITE, success=201, values={"body.subject": "A matter"}
-    ),
+    "create_conversation": Operation(role=MEMBER, effect=WRITE, success=201, values={"body.subject": "A matter"}),
     "get_conversation": Operation(role=MEMBER, effect=READ, ids=CONVERSATION, shows_canary=True),
     "change_conversation": Operation(
         role=MEMBER, effect=WRITE, ids=CONVERSATION, values={"body.subject": "Another matter"}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.isolation.cases import cases
+from tests.isolation.cases import every_case
 from tests.isolation.conftest import Proof
 from tests.isolation.operations import OPERATIONS
 
@@ -19,4 +19,4 @@ def test_nobody_reaches_what_is_not_theirs_and_the_owner_does(proof: Proof, mine
     with proof.port() as port:
         outcome = matrix.run(port)
     assert outcome.wrong == []
-    assert outcome.done == [case for name in proof.served for case in cases(name, OPERATIONS[name])]
+    assert outcome.done == every_case({name: OPERATIONS[name] for name in proof.served})

@@ -9,16 +9,12 @@ from typing import Any
 import pytest
 
 from control_plane.domain.route import Role
-from tests.isolation.cases import Case, Try, cases, missing
+from tests.isolation.cases import Try, cases, every_case, missing
 from tests.isolation.conftest import Proof
-from tests.isolation.operations import OPERATIONS, Effect, Operation, served, unclassified
+from tests.isolation.operations import OPERATIONS, Credential, Effect, Operation, served, unclassified
 from tests.isolation.positions import Id
 
 CASES_AT_LEAST = 240
-
-
-def every_case() -> list[Case]:
-    return [case for name, operation in OPERATIONS.items() for case in cases(name, operation)]
 
 
 @pytest.fixture
@@ -82,22 +78,22 @@ def test_what_names_something_cannot_be_passed_off_as_a_plain_value(proof: Proof
 
 
 def test_the_matrix_holds_every_operation_position_credential_and_way() -> None:
-    made = every_case()
+    made = every_case(OPERATIONS)
     assert missing(OPERATIONS, made) == []
     assert len(made) == len(set(made)) >= CASES_AT_LEAST
     assert {case.how for case in made} == set(Try)
 
 
 def test_a_case_that_is_missing_is_named() -> None:
-    made = every_case()
+    made = every_case(OPERATIONS)
     foreign = [case for case in made if case.operation == "get_message" and len(case.foreign) == 1]
     for case in foreign:
         if case.how is Try.THEIR_IDS:
             (position,) = case.foreign
             told = f"get_message by {case.credential}: {position} never holds another tenant's"
             assert missing(OPERATIONS, [each for each in made if each != case]) == [told]
-    ending = [case for case in made if case != made[-1]]
-    assert missing(OPERATIONS, ending) == [f"{made[-1].operation} by cookie: does not end with its control"]
+    last = made[-1]
+    assert missing(OPERATIONS, made[:-1]) == [f"{last.operation} by {last.credential}: does not end with its control"]
 
 
 def test_only_what_stands_before_the_door_needs_nobody_to_be_known() -> None:
@@ -117,5 +113,5 @@ def test_the_app_says_of_the_same_operations_that_they_need_a_credential(documen
 def test_an_operation_with_two_ids_is_tried_with_each_and_with_both() -> None:
     both = {"path.a": Id("conversation"), "path.b": Id("message")}
     operation = Operation(role=Role.MEMBER, effect=Effect.READ, ids=both)
-    tried = {case.foreign for case in cases("x", operation) if case.how is Try.THEIR_IDS}
+    tried = {case.foreign for case in cases("x", operation, Credential.KEY) if case.how is Try.THEIR_IDS}
     assert tried == {frozenset({"path.a"}), frozenset({"path.b"}), frozenset({"path.a", "path.b"})}

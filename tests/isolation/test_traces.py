@@ -149,8 +149,10 @@ def test_the_search_finds_what_is_there(proof: Proof) -> None:
     assert places >= {*logs, "snapshot/roll.json", "redis", "control database", "answer of /metrics"}
     slug = world.tenant.slug
     until(
-        lambda: {f"{place} holds {slug}" for place in ("control database", "snapshot/roll.json")}
-        <= set(traces.found(proof.platform, [slug])),
+        lambda: (
+            {f"{place} holds {slug}" for place in ("control database", "snapshot/roll.json")}
+            <= set(traces.found(proof.platform, [slug]))
+        ),
         what="the tenant's slug is found where it must be",
     )
     with proof.port() as port:

@@ -87,7 +87,9 @@ def _value(client: Any, key: bytes) -> object:
 
 def _rows(platform: PlatformUnderTest) -> Iterator[bytes]:
     """Every row of every table of the control database, those of the workflow engine too."""
-    with psycopg.connect(platform.layout.server("control").dsn(database=CONTROL_DATABASE, user=SUPERUSER)) as connection:
+    with psycopg.connect(
+        platform.layout.server("control").dsn(database=CONTROL_DATABASE, user=SUPERUSER)
+    ) as connection:
         tables = connection.execute(
             "SELECT schemaname, tablename FROM pg_tables WHERE schemaname NOT IN ('pg_catalog', 'information_schema')"
         ).fetchall()

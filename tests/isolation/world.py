@@ -13,6 +13,7 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import psycopg
+from psycopg import sql
 
 from control_plane.domain.ids import new_id
 from control_plane.domain.route import Role
@@ -70,15 +71,8 @@ class World:
         canary = f"canary{uuid4().hex}"
         tenant = _new_tenant(platform, Model(model), canary)
         world = cls(tenant=tenant, canary=canary, home=platform.home_of(tenant))
-        for name, role in (*((str(role), role) for role in Role), ("neighbour", Role.MEMBER)):
-            world.callers[name, Credential.KEY] = world._key(role)
-            world.callers[name, Credential.COOKIE] = world.signed_in(world._person(f"{name}-{canary}@example.com", role))
-        world.narrow = {scope: world._key(Role.OWNER, scope) for scope in ("read", "write")}
-        world.login = f"login-{canary}@example.com"
-        world._person(world.login, Role.MEMBER, PASSWORD_HASH)
+        world._fill()
         # The last key made: a known one without the scope is refused otherwise than an unknown one.
-        for table in TABLES:
-            world.lasting |= {row[0] for row in world.home.execute(f"SELECT id FROM {table} WHERE tenant_id = %s", [world.id])}
         last = platform.client(world.host, world.narrow["write"].shown)
         until(lambda: last.get("/api/me").status_code == 403, what=f"the keys of {tenant.slug} are known")
         return world
@@ -137,12 +131,24 @@ class World:
     def sweep(self) -> None:
         """Delete all things there are: a matrix looks at every row after every case."""
         for table in TABLES:
-            statement = psycopg.sql.SQL("DELETE FROM {} WHERE tenant_id = %s AND id <> ALL (%s)")
-            self.home.execute(statement.format(psycopg.sql.Identifier(table)), [self.id, list(self.lasting)])
+            statement = sql.SQL("DELETE FROM {} WHERE tenant_id = %s AND id <> ALL (%s)")
+            self.home.execute(statement.format(sql.Identifier(table)), [self.id, list(self.lasting)])
 
     def close(self) -> None:
         """Give the connection back."""
         self.home.close()
+
+    def _fill(self) -> None:
+        for name, role in (*((str(role), role) for role in Role), ("neighbour", Role.MEMBER)):
+            self.callers[name, Credential.KEY] = self._key(role)
+            person = self._person(f"{name}-{self.canary}@example.com", role)
+            self.callers[name, Credential.COOKIE] = self.signed_in(person)
+        self.narrow = {scope: self._key(Role.OWNER, scope) for scope in ("read", "write")}
+        self.login = f"login-{self.canary}@example.com"
+        self._person(self.login, Role.MEMBER, PASSWORD_HASH)
+        for table in TABLES:
+            statement = sql.SQL("SELECT id FROM {} WHERE tenant_id = %s").format(sql.Identifier(table))
+            self.lasting |= {row[0] for row in self.home.execute(statement, [self.id])}
 
     def _key(self, role: Role, *scopes: str) -> Holder:
         with transaction(self.tenant.platform.engine) as session:
@@ -166,10 +172,10 @@ class World:
 
     def _insert(self, table: str, **values: object) -> None:
         columns: Mapping[str, object] = {"tenant_id": self.id, **values}
-        statement = psycopg.sql.SQL("INSERT INTO {} ({}) VALUES ({})").format(
-            psycopg.sql.Identifier(table),
-            psycopg.sql.SQL(", ").join(map(psycopg.sql.Identifier, columns)),
-            psycopg.sql.SQL(", ").join(psycopg.sql.Placeholder() * len(columns)),
+        statement = sql.SQL("INSERT INTO {} ({}) VALUES ({})").format(
+            sql.Identifier(table),
+            sql.SQL(", ").join(map(sql.Identifier, columns)),
+            sql.SQL(", ").join(sql.Placeholder() * len(columns)),
         )
         self.home.execute(statement, list(columns.values()))
 
@@ -184,4 +190,3 @@ def _new_tenant(platform: PlatformUnderTest, model: Model, canary: str) -> Tenan
     platform.wait_for(tenant_id, Status.ACTIVE)
     key = platform.new_key(tenant_id, Role.OWNER)
     return TenantUnderTest(platform=platform, id=tenant_id, slug=slug, model=model, key=key)
-
