@@ -13,6 +13,7 @@ import time
 from collections import OrderedDict, deque
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, NamedTuple
 
 import psycopg
@@ -203,11 +204,24 @@ class ConnectionSource:
             self._waiters.remove(waiter)
 
     async def _open_in_slot(self, key: Key) -> LentConnection:
+        opening = asyncio.ensure_future(self._open(key))
         try:
-            connection = await self._open(key)
+            return self._own(await asyncio.shield(opening), key)
+        except asyncio.CancelledError:
+            # It goes on without its borrower: one that is half open can neither be closed nor does it count as none.
+            opening.add_done_callback(partial(self._adopt, key))
+            raise
         except BaseException:
             self._free_slot()
             raise
+
+    def _adopt(self, key: Key, opening: asyncio.Future[LentConnection]) -> None:
+        if opening.cancelled() or opening.exception() is not None:
+            self._free_slot()
+        else:
+            self.give_back(self._own(opening.result(), key))
+
+    def _own(self, connection: LentConnection, key: Key) -> LentConnection:
         connection.source, connection.key = self, key
         connection.born, connection.lent = time.monotonic(), True
         connection.tracked_at_birth = connection.tracked

@@ -114,6 +114,7 @@ def pooler_drift(pooler: Pooler) -> list[Finding]:
         ),
         *(POOLER_DRIFT.finding(object=alias, detail="not served as it should be") for alias in drift.missing),
         *(POOLER_DRIFT.finding(object=alias, detail="served, and not on the roll") for alias in drift.extra),
+        *(POOLER_DRIFT.finding(object=name, detail="set otherwise than in its file") for name in drift.settings),
     ]
 
 

@@ -114,7 +114,8 @@ class Pooler:
             self._console("RELOAD")
             drift = self._diff(files, entries)
             if not drift.none:
-                raise PoolerRefusedError(missing=drift.missing, extra=drift.extra, settings=drift.settings)
+                wrong = ", ".join((*drift.missing, *drift.extra, *drift.settings))
+                raise PoolerRefusedError(f"the pooler did not take its new configuration ({wrong}); its log says why")
             return True
 
     def diff(self) -> Drift:

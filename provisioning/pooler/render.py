@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
@@ -19,6 +19,7 @@ CONSOLE = "pgbouncer"
 """The pooler's name for its own database and for who may enter it: nobody else's."""
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,62}")
 _HOST = re.compile(r"[A-Za-z0-9./_:+@-]{1,255}")
+_SECRET = re.compile(r'[^"\x00-\x1f\x7f]*')
 
 
 class UnwritableEntryError(InvalidError):
@@ -37,13 +38,13 @@ class PoolerEntry:
     database: str
     login: str
     pool_size: int
-    secret: str = ""
+    secret: str = field(default="", repr=False)
 
     def __post_init__(self) -> None:
         for name in (self.alias, self.database, self.login):
             if not _NAME.fullmatch(name) or name == CONSOLE:
                 raise UnwritableEntryError(f"{name!r} cannot be a name at the pooler")
-        if not _HOST.fullmatch(self.host) or '"' in self.secret or "\n" in self.secret:
+        if not (_HOST.fullmatch(self.host) and _SECRET.fullmatch(self.secret)):
             raise UnwritableEntryError(f"the entry {self.alias} has an address or secret that cannot be written")
 
 

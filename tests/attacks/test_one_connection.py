@@ -119,9 +119,9 @@ async def client_cancel(_turns: Turns, client: Client, _tenant: TenantUnderTest)
 
 async def settings_left(_turns: Turns, client: Client, _tenant: TenantUnderTest) -> None:
     await client.execute("SELECT set_config('tenancy.context', current_setting('tenancy.context'), false)")
+    await client.execute("DECLARE spy CURSOR WITH HOLD FOR SELECT * FROM messages")
     await client.execute("SET SESSION search_path = pg_temp")
     await client.execute("SET SESSION row_security = off")
-    await client.execute("DECLARE spy CURSOR WITH HOLD FOR SELECT * FROM public.messages LIMIT 0")
     await client.execute("COMMIT")
 
 

@@ -14,6 +14,7 @@ import httpx
 from anyio.from_thread import BlockingPortal, start_blocking_portal
 from sqlalchemy import Connection, event
 from sqlalchemy.ext.asyncio import AsyncSession
+from starlette.types import ASGIApp
 
 from control_plane.domain.errors import CopyholdError
 from control_plane.routing.feed import Roll
@@ -109,6 +110,7 @@ class Inside:
         self.recording = recording
         self.sent: list[Sent] = []
         """What was sent to homes while `recording`."""
+        self.app: ASGIApp
         self._road: Road
 
     def __enter__(self) -> Inside:
@@ -159,13 +161,14 @@ class Inside:
         platform = self._platform
         limits = platform.settings.limits.model_copy(update=PLENTY)
         settings = platform.settings.model_copy(update={"limits": limits})
-        app = load_tenant_app(settings.tenant_app)
+        tenant_app = load_tenant_app(settings.tenant_app)
         roll = Roll(platform.engine, settings.control_dsn, platform.keyring, None, poll_s=settings.limits.feed_poll_s)
         roll.refresh()
-        self._road = Road(settings, platform.keyring, roll, revisions=app.revisions)
+        self._road = Road(settings, platform.keyring, roll, revisions=tenant_app.revisions)
         # The road's engine is nobody's business but a proof that looks at what is sent through it.
         event.listen(self._road._engine.sync_engine, "before_cursor_execute", self._record)
-        transport = httpx.ASGITransport(app=app.create_asgi(self._road), raise_app_exceptions=False)
+        self.app = tenant_app.create_asgi(self._road)
+        transport = httpx.ASGITransport(app=self.app, raise_app_exceptions=False)
         self._client = httpx.AsyncClient(transport=transport, base_url=platform.url, timeout=TIMEOUT_S)
 
     async def _close(self) -> None:

@@ -7,10 +7,13 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from fastapi import FastAPI
+from fastapi.routing import iter_route_contexts
 
 from control_plane.domain.route import Role
 from tests.isolation.cases import Try, cases, every_case, missing
 from tests.isolation.conftest import Proof
+from tests.isolation.doors import Inside
 from tests.isolation.operations import OPERATIONS, Credential, Effect, Operation, served, unclassified
 from tests.isolation.positions import Id
 
@@ -28,6 +31,18 @@ def document(proof: Proof) -> dict[str, Any]:
 def test_every_operation_and_every_input_of_the_app_is_classified(proof: Proof) -> None:
     assert unclassified(proof.served, OPERATIONS) == []
     assert len(proof.served) >= 23
+
+
+def test_the_app_serves_nothing_that_its_openapi_does_not_tell(proof: Proof) -> None:
+    told = {(there.path, there.method) for there in proof.served.values()}
+    with Inside(proof.platform) as door:
+        app = door.app
+        while not isinstance(app, FastAPI):
+            app = app._app
+    # A mount or a socket has no methods, and so is told here.
+    serves = {(route.path, method) for route in iter_route_contexts(app.routes) for method in route.methods or [None]}
+    assert serves - told == {("/openapi.json", "GET"), ("/openapi.json", "HEAD")}
+    assert told <= serves
 
 
 def test_an_operation_that_nobody_classified_is_named(proof: Proof) -> None:
