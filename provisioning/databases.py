@@ -65,11 +65,12 @@ class Builder:
         One that was copied before, when others were wanted, is brought to them.
         """
         with self.admin() as admin:
-            if database_exists(admin, name):
-                self._bring_to(name, revisions, with_tables=True)
-            else:
+            there = database_exists(admin, name)
+            if not there:
                 self._copy_template(admin, name, revisions)
         self.admit(name)
+        if there:
+            self._bring_to(name, revisions, with_tables=True)
 
     def build_schema(self, database: str, schema: str, revision: str) -> None:
         """A bridge tenant's schema with the tenant tables at `revision`."""

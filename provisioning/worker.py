@@ -90,8 +90,8 @@ def _watching(life_line: psycopg.Connection[Any], worker_id: str) -> Iterator[No
         while not stopping.wait(WATCH_S):
             try:
                 _take_over(life_line, worker_id)
-            except psycopg.Error:
-                log.error("life_line_lost", worker=worker_id)
+            except Exception as error:  # noqa: BLE001 - unwatched it would work on what another may have taken over
+                log.error("life_line_lost", worker=worker_id, error=type(error).__name__)
                 os._exit(70)
 
     thread = threading.Thread(target=watch, name="watch", daemon=True)

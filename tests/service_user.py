@@ -15,7 +15,7 @@ from cli.supervisor.privileges import drop_to_owner
 Result = TypeVar("Result")
 # A server of processes: forking the tests' own process would copy the locks of its threads.
 _processes = multiprocessing.get_context("forkserver")
-_processes.set_forkserver_preload(["provisioning.bootstrap", "provisioning.steps"])
+_processes.set_forkserver_preload(["tests.pooler.calls", "tests.provisioning.starts", "tests.provisioning.worker"])
 
 
 class FailedThereError(Exception):

@@ -14,6 +14,7 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
 from sqlalchemy.exc import DBAPIError
 from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from control_plane.domain.errors import CopyholdError, Kind
 
@@ -80,7 +81,7 @@ def install_errors(app: FastAPI) -> None:
     app.add_exception_handler(CopyholdError, _ours)
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(HTTPException, _http)
-    app.add_exception_handler(Exception, _unforeseen)
+    app.add_middleware(_Contained)
 
 
 def answer(status: int, detail: str, code: str, *, errors: list[FieldProblem] | None = None) -> JSONResponse:
@@ -142,3 +143,28 @@ def _route(request: Request) -> str:
     """The route's pattern, not the path: a path holds ids."""
     route = request.scope.get("route")
     return getattr(route, "path", "-")
+
+
+class _Contained:
+    """Answers what nobody foresaw inside the app: Starlette's own way would raise it again, and the server would
+    write its text, which may hold values of rows, into the log and drop the connection.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        started = False
+
+        async def watched(message: Message) -> None:
+            nonlocal started
+            started = started or message["type"] == "http.response.start"
+            await send(message)
+
+        try:
+            await self._app(scope, receive, watched)
+        except Exception as error:  # noqa: BLE001 - the last resort, as Starlette's own
+            response = await _unforeseen(Request(scope), error)
+            if started:
+                raise RuntimeError("an answer broke off") from None
+            await response(scope, receive, send)

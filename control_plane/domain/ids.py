@@ -8,12 +8,14 @@ from uuid import UUID
 
 
 def new_id() -> UUID:
-    """A UUIDv7 (RFC 9562): 48 bits of Unix milliseconds, then random bits."""
-    millis = time.time_ns() // 1_000_000
-    value = (millis & (1 << 48) - 1) << 80 | int.from_bytes(os.urandom(10))
-    value = value & ~(0xF << 76) | 0x7 << 76
-    value = value & ~(0x3 << 62) | 0x2 << 62
-    return UUID(int=value)
+    """A UUIDv7 (RFC 9562): 48 bits of Unix milliseconds, 12 of their fraction, then 62 random bits.
+
+    The fraction keeps two of one machine in the order in which they were made, which milliseconds do not.
+    """
+    millis, nanos = divmod(time.time_ns(), 1_000_000)
+    fraction = nanos * 4096 // 1_000_000
+    chance = int.from_bytes(os.urandom(8)) >> 2
+    return UUID(int=(millis & (1 << 48) - 1) << 80 | 0x7 << 76 | fraction << 64 | 0x2 << 62 | chance)
 
 
 def parse_id(text: str) -> UUID | None:

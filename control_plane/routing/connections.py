@@ -37,7 +37,7 @@ TRACKED = (
     b"standard_conforming_strings",
     b"TimeZone",
 )
-"""Settings that PgBouncer keeps for a client connection past DISCARD ALL: changed ones would meet the next tenant."""
+"""Settings that PgBouncer keeps for a client connection past every reset: changed ones would meet the next tenant."""
 
 
 class LentConnection(psycopg.AsyncConnection[Any]):

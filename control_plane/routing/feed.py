@@ -29,6 +29,12 @@ RETRY_S = 1.0
 log = structlog.get_logger()
 
 
+class UnreadableRollError(ControlDatabaseError):
+    """The roll holds something that this version of Copyhold does not know."""
+
+    code = "roll_unreadable"
+
+
 class Roll:
     """The newest snapshot known to this process. `start` it once, `stop` it at the end; reading never blocks."""
 
@@ -77,16 +83,11 @@ class Roll:
     def refresh(self) -> None:
         """Read what has changed, now. ControlDatabaseError when it cannot be read; the old snapshot stays."""
         with self._refresh_lock:
-            with transaction(self._engine) as session:
-                # The version first: a change committed in between is then read twice, never missed.
-                version = routes.version(session)
-                old = self._snapshot
-                if old.version < 0 or version < old.version:
-                    new = RollSnapshot.of(routes.all_routes(session), version)
-                elif version > old.version:
-                    new = old.changed(routes.changed_routes(session, old.version), version)
-                else:
-                    new = old
+            old = self._snapshot
+            try:
+                new = self._read_since(old)
+            except ValueError as error:  # e.g. a plan, written by a newer version
+                raise UnreadableRollError from error
             self.fresh_at = time.time()
             if new is not old:
                 self._snapshot = new
@@ -94,6 +95,16 @@ class Roll:
             for on_change in self._subscribers:
                 on_change()
         self._save()
+
+    def _read_since(self, old: RollSnapshot) -> RollSnapshot:
+        with transaction(self._engine) as session:
+            # The version first: a change committed in between is then read twice, never missed.
+            version = routes.version(session)
+            if old.version < 0 or version < old.version:
+                return RollSnapshot.of(routes.all_routes(session), version)
+            if version > old.version:
+                return old.changed(routes.changed_routes(session, old.version), version)
+            return old
 
     def _start_from_disk(self, error: ControlDatabaseError) -> None:
         if self._file is None:

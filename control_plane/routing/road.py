@@ -34,6 +34,7 @@ from control_plane.routing import tokens
 from control_plane.routing.connections import ConnectionSource, Key, LentConnection
 from control_plane.routing.credentials import session_signer, ticket_signer
 from control_plane.routing.feed import Roll
+from control_plane.routing.gates import Gates
 from control_plane.routing.guard import check_home
 from control_plane.routing.refusals import (
     BrokenTransactionError,
@@ -110,6 +111,12 @@ class Road:
             hide_parameters=True,  # An error's text ends in logs, and parameters are tenants' values.
         )
         event.listen(self._engine.sync_engine, "begin", _send_begin)
+        self._gates = Gates(
+            at_once=max(1, limits.client_connections // 2),
+            waiters=limits.connection_waiters,
+            wait_s=limits.connection_wait_s,
+            look_s=limits.connect_timeout_s + 1,
+        )
         self._checked: set[tuple[UUID, str, str | None]] = set()
         self._changed = asyncio.Event()
         self._reload_lock, self._reload_began = asyncio.Lock(), 0.0
@@ -183,7 +190,8 @@ class Road:
         while True:
             route = self._servable(tenant_id)
             try:
-                return await self._begin(route)
+                async with self._gates.passage(_key_of(_home_of(route))):
+                    return await self._begin(route)
             except FrozenError:
                 if time.monotonic() > thaw_by:
                     raise

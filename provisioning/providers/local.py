@@ -185,6 +185,7 @@ unix_socket_permissions = 0700
 max_connections = {shape.max_connections}
 shared_buffers = {shape.shared_buffers_mb}MB
 jit = off
+client_connection_check_interval = 2s
 timezone = 'UTC'
 
 fsync = on

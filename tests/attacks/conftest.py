@@ -65,6 +65,13 @@ def inside(platform: PlatformUnderTest, pool: Pair, door: Door) -> Iterator[Conn
 
 
 @pytest.fixture
+def pooled(platform: PlatformUnderTest, pool: Pair) -> Iterator[Connection]:
+    """The same through the pooler alone, for what cannot differ between the doors."""
+    with login_at(platform, home_of(pool.thief)) as connection:
+        yield connection
+
+
+@pytest.fixture
 def burglar(platform: PlatformUnderTest, pair: Pair) -> Iterator[Connection]:
     """The burglar's connection to the thief's database, in each model, through the pooler."""
     with login_at(platform, home_of(pair.thief)) as connection:

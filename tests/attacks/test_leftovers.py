@@ -88,8 +88,26 @@ def test_settings_of_a_session_are_gone_for_the_next_tenant(thief: Connection, p
         assert (pool.secret,) in ask(prey, "SELECT subject FROM conversations")
 
 
+SLOW = {
+    "cursors": [f"DECLARE c{number} CURSOR WITH HOLD FOR SELECT 1" for number in range(3000)],
+    "statements": [f"PREPARE p{number} AS SELECT 1" for number in range(3000)],
+    "settings": [f"SET probe.s{number} = 'x'" for number in range(1500)],
+}
+
+
+@pytest.mark.parametrize("what", SLOW)
+def test_a_reset_that_was_made_slow_does_not_run_into_a_time_out_that_was_left_behind(
+    thief: Connection, prey: Connection, pool: Pair, what: str
+) -> None:
+    """PgBouncer does not notice a reset that fails, and hands the connection on as it is."""
+    poison = "SET SESSION work_mem = '64kB'; SET SESSION row_security = off; SET SESSION statement_timeout = 1"
+    process = leave(thief, pool, ";".join(SLOW[what]), poison)
+    found = "SELECT pg_backend_pid(), current_setting('work_mem'), current_setting('statement_timeout')"
+    assert ask(prey, found) == [(process, "4MB", "15s")]
+
+
 def test_past_the_pooler_they_would_stay(platform: PlatformUnderTest, pool: Pair) -> None:
-    """The control: it is DISCARD ALL that ends them, not the end of the transaction."""
+    """The control: it is the pooler's reset that ends them, not the end of the transaction."""
     with login_at(platform, home_of(pool.thief), Door.SERVER) as connection:
         leave(connection, pool, "SET work_mem = '64kB'", "PREPARE spy AS SELECT 1", "LISTEN spy")
         assert ask(connection, "SHOW work_mem") == [("64kB",)]
@@ -189,7 +207,7 @@ def test_a_failed_or_abandoned_visit_leaves_as_little(narrow: ScratchPooler, pre
 async def test_what_the_pooler_keeps_for_a_client_does_not_meet_the_next_tenant(
     narrow: ScratchPooler, pool: Pair, setting: str
 ) -> None:
-    """PgBouncer puts these on again after DISCARD ALL; the road lends no connection on which they have changed."""
+    """PgBouncer puts these on again after its reset; the road lends no connection on which they have changed."""
     name = setting.partition(" ")[0]
     async with one_connection(narrow) as road:
         async with road.enter(pool.prey.id) as session:

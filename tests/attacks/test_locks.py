@@ -53,11 +53,11 @@ FREEZE = "SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))"
     ],
 )
 def test_locks_and_signals_for_neighbours_are_taken_away(
-    platform: PlatformUnderTest, inside: Connection, pool: Pair, call: str
+    platform: PlatformUnderTest, pooled: Connection, pool: Pair, call: str
 ) -> None:
     with login_at(platform, home_of(pool.prey), Door.SERVER) as victim, visit(victim, pool.prey):
         statement = f"SELECT {call.format(prey=pool.prey.id, victim=victim.info.backend_pid)}"
-        assert refusal_in_visit(inside, pool.thief, statement) == DENIED
+        assert refusal_in_visit(pooled, pool.thief, statement) == DENIED
         assert ask(victim, "SELECT tenancy.current_tenant()") == [(pool.prey.id,)]
 
 
@@ -166,10 +166,10 @@ async def test_neighbours_of_a_locked_table_are_told_soon_instead_of_waiting(
     assert await sees_itself(hurried, pool)
 
 
-def test_a_cancel_cannot_be_caught(inside: Connection, pool: Pair) -> None:
+def test_a_cancel_cannot_be_caught(pooled: Connection, pool: Pair) -> None:
     """DO blocks are how a statement would survive its cancel: EXCEPTION WHEN query_canceled."""
     stubborn = "DO $$ BEGIN PERFORM pg_sleep(9); EXCEPTION WHEN query_canceled THEN PERFORM pg_sleep(9); END $$"
-    assert refusal_in_visit(inside, pool.thief, stubborn) == DENIED
+    assert refusal_in_visit(pooled, pool.thief, stubborn) == DENIED
 
 
 def test_the_servers_own_time_outs_stand_behind_the_roads(platform: PlatformUnderTest, pool: Pair, door: Door) -> None:

@@ -28,9 +28,9 @@ PREPARED_DISABLED = "55000"
 
 
 @pytest.mark.parametrize("role", [*PLATFORM_ROLES, "pg_read_all_data", "pg_monitor", "bridge_1"])
-def test_it_becomes_nobody_else(inside: Connection, pool: Pair, role: str) -> None:
+def test_it_becomes_nobody_else(pooled: Connection, pool: Pair, role: str) -> None:
     for statement in ("SET ROLE {}", "SET LOCAL ROLE {}", "SET SESSION AUTHORIZATION {}", "GRANT {} TO CURRENT_USER"):
-        assert refusal_in_visit(inside, pool.thief, statement.format(role)) == DENIED, statement
+        assert refusal_in_visit(pooled, pool.thief, statement.format(role)) == DENIED, statement
 
 
 def test_resetting_roles_leads_back_to_itself(inside: Connection, pool: Pair) -> None:
@@ -82,17 +82,17 @@ def test_resetting_roles_leads_back_to_itself(inside: Connection, pool: Pair) ->
         "SELECT tenancy.admit(current_user)",
     ],
 )
-def test_it_makes_and_changes_nothing(inside: Connection, pool: Pair, statement: str) -> None:
+def test_it_makes_and_changes_nothing(pooled: Connection, pool: Pair, statement: str) -> None:
     # 42704: there is nothing of that name, e.g. a wrapper or an extension that nobody has installed.
-    assert refusal_in_visit(inside, pool.thief, statement) in {DENIED, "42704", "0A000", "42P17"}, statement
+    assert refusal_in_visit(pooled, pool.thief, statement) in {DENIED, "42704", "0A000", "42P17"}, statement
 
 
-def test_it_cannot_prepare_a_transaction_to_outlive_it(inside: Connection, pool: Pair) -> None:
-    assert refusal_in_visit(inside, pool.thief, "PREPARE TRANSACTION 'loot'") == PREPARED_DISABLED
+def test_it_cannot_prepare_a_transaction_to_outlive_it(pooled: Connection, pool: Pair) -> None:
+    assert refusal_in_visit(pooled, pool.thief, "PREPARE TRANSACTION 'loot'") == PREPARED_DISABLED
 
 
 @pytest.mark.parametrize("table", ["keys", "fences", "logins", "alembic_version"])
-def test_it_reads_and_writes_nothing_of_the_tenancy_schema(inside: Connection, pool: Pair, table: str) -> None:
+def test_it_reads_and_writes_nothing_of_the_tenancy_schema(pooled: Connection, pool: Pair, table: str) -> None:
     for statement in (
         "SELECT * FROM tenancy.{}",
         "DELETE FROM tenancy.{}",
@@ -100,7 +100,7 @@ def test_it_reads_and_writes_nothing_of_the_tenancy_schema(inside: Connection, p
         "LOCK TABLE tenancy.{} IN ACCESS SHARE MODE",
         "COPY tenancy.{} TO STDOUT",
     ):
-        assert refusal_in_visit(inside, pool.thief, statement.format(table)) == DENIED, statement
+        assert refusal_in_visit(pooled, pool.thief, statement.format(table)) == DENIED, statement
 
 
 def test_of_the_tenancy_schema_it_may_call_enter_and_current_tenant_alone(
@@ -133,9 +133,9 @@ def test_of_the_tenancy_schema_it_may_call_enter_and_current_tenant_alone(
         "COMMENT ON ROLE {login} IS 'x'",
     ],
 )
-def test_it_changes_no_role_and_no_database(inside: Connection, bridge: Pair, pool: Pair, statement: str) -> None:
+def test_it_changes_no_role_and_no_database(pooled: Connection, bridge: Pair, pool: Pair, statement: str) -> None:
     names = {"login": home_of(pool.thief).login, "other": home_of(bridge.thief).login}
-    assert refusal_in_visit(inside, pool.thief, statement.format(**names)) == DENIED
+    assert refusal_in_visit(pooled, pool.thief, statement.format(**names)) == DENIED
 
 
 def test_settings_that_a_login_gives_itself_make_no_context_and_go_when_it_is_ensured_again(
@@ -247,8 +247,8 @@ def test_the_template_of_silos_lets_nobody_in(platform: PlatformUnderTest) -> No
         "set_config('session_replication_role', 'replica', true)",
     ],
 )
-def test_large_objects_files_and_the_log_are_out_of_reach(inside: Connection, pool: Pair, call: str) -> None:
-    assert refusal_in_visit(inside, pool.thief, f"SELECT {call}") == DENIED
+def test_large_objects_files_and_the_log_are_out_of_reach(pooled: Connection, pool: Pair, call: str) -> None:
+    assert refusal_in_visit(pooled, pool.thief, f"SELECT {call}") == DENIED
 
 
 def test_no_function_of_large_objects_is_left_to_it(platform: PlatformUnderTest, pair: Pair) -> None:

@@ -159,8 +159,8 @@ def test_copying_in_is_not_supported(inside: Connection, pool: Pair) -> None:
 
 
 @pytest.mark.parametrize("target", ["TO PROGRAM 'cat'", "FROM PROGRAM 'echo'", "TO '/tmp/out'", "FROM '/etc/passwd'"])
-def test_files_and_programs_of_the_server_are_out_of_reach(inside: Connection, pool: Pair, target: str) -> None:
-    assert refusal_in_visit(inside, pool.thief, f"COPY messages {target}") == DENIED
+def test_files_and_programs_of_the_server_are_out_of_reach(pooled: Connection, pool: Pair, target: str) -> None:
+    assert refusal_in_visit(pooled, pool.thief, f"COPY messages {target}") == DENIED
 
 
 @pytest.mark.parametrize(
@@ -297,17 +297,17 @@ def guesses(condition: str, value: str) -> str:
     ids=["equal-any", "between", "prefix", "equal", "hashed"],
 )
 def test_a_guess_is_never_tried_on_a_foreign_row(
-    platform: PlatformUnderTest, inside: Connection, pool: Pair, condition: str, costs: str, shape: str
+    platform: PlatformUnderTest, pooled: Connection, pool: Pair, condition: str, costs: str, shape: str
 ) -> None:
     """Leakproof conditions may be tried before the policy when they are cheap, and whether they held can be heard.
 
     The alarm is an error in a subquery that is run only once the guess has held for a row.
     """
     right, wrong = (SHAPES[shape](guesses(condition, value)) for value in (pool.secret, "nothing that was ever said"))
-    with visit(inside, pool.thief):
-        inside.execute(NO_INDEX)
-        inside.execute(f"SET LOCAL cpu_operator_cost = '{costs}'".encode())
-        assert outcome(inside, right) == outcome(inside, wrong)
+    with visit(pooled, pool.thief):
+        pooled.execute(NO_INDEX)
+        pooled.execute(f"SET LOCAL cpu_operator_cost = '{costs}'".encode())
+        assert outcome(pooled, right) == outcome(pooled, wrong)
     with as_all_seeing(platform, pool.prey) as superuser, superuser.transaction(force_rollback=True):
         assert (outcome(superuser, right), outcome(superuser, wrong)) == (DIVISION, [])
 
@@ -388,8 +388,8 @@ def test_what_is_open_about_the_pool_as_a_whole_is_its_size(inside: Connection, 
         "SET LOCAL session_replication_role = replica",
     ],
 )
-def test_tables_and_their_protection_cannot_be_changed(inside: Connection, pool: Pair, statement: str) -> None:
-    assert refusal_in_visit(inside, pool.thief, statement) == DENIED
+def test_tables_and_their_protection_cannot_be_changed(pooled: Connection, pool: Pair, statement: str) -> None:
+    assert refusal_in_visit(pooled, pool.thief, statement) == DENIED
 
 
 def test_granting_what_one_has_to_everybody_grants_nothing(
@@ -412,3 +412,20 @@ def test_row_level_security_is_what_keeps_them_apart(
         superuser.execute("ALTER TABLE conversations DISABLE ROW LEVEL SECURITY")
         superuser.execute(sql.SQL("SET LOCAL ROLE {}").format(login))
         assert {pool.secret, f"only {pool.thief.slug} knows"} <= subjects(superuser)
+
+
+def test_whether_a_column_is_null_anywhere_in_a_shared_table_can_be_heard(
+    platform: PlatformUnderTest, pool: Pair
+) -> None:
+    """Not a promise but a limit: a test for NULL costs nothing, and so may come before the policy. It tells no more."""
+    somebody = "SELECT 1 FROM users WHERE disabled_at IS NOT NULL"
+    as_login = sql.SQL("SET LOCAL ROLE {}").format(sql.Identifier(home_of(pool.thief).login))
+    with platform.home_of(pool.thief) as superuser, superuser.transaction(force_rollback=True):
+        superuser.execute(NO_INDEX)
+        superuser.execute("UPDATE users SET disabled_at = NULL")
+        superuser.execute(as_login)
+        assert outcome(superuser, somebody) == []
+        superuser.execute("RESET ROLE")
+        superuser.execute("UPDATE users SET disabled_at = now() WHERE tenant_id = %s", [pool.prey.id])
+        superuser.execute(as_login)
+        assert outcome(superuser, somebody) == "CH008"

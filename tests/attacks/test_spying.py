@@ -66,8 +66,8 @@ def test_the_theft_is_real_a_superuser_reads_the_live_token(
         "pg_user_mapping",
     ],
 )
-def test_what_shows_other_sessions_is_taken_away(inside: Connection, pool: Pair, source: str) -> None:
-    assert refusal_in_visit(inside, pool.thief, f"SELECT * FROM {source}") == DENIED
+def test_what_shows_other_sessions_is_taken_away(pooled: Connection, pool: Pair, source: str) -> None:
+    assert refusal_in_visit(pooled, pool.thief, f"SELECT * FROM {source}") == DENIED
 
 
 def readable(connection: Connection) -> list[str]:
@@ -97,13 +97,13 @@ def relations_that_show(connection: Connection, needle: str, *, names: list[str]
 
 
 def test_no_relation_of_the_catalogue_shows_a_live_token(
-    platform: PlatformUnderTest, inside: Connection, pool: Pair, live_token: str
+    platform: PlatformUnderTest, pooled: Connection, pool: Pair, live_token: str
 ) -> None:
     # Split, so that the searching statement itself is not what is found.
     half = len(signature(live_token)) // 2
     needle = signature(live_token)[:half]
-    with visit(inside, pool.thief):
-        found, read = relations_that_show(inside, needle, names=readable(inside))
+    with visit(pooled, pool.thief):
+        found, read = relations_that_show(pooled, needle, names=readable(pooled))
     assert found == set()
     assert read > 150
     with platform.home_of(pool.prey) as superuser, superuser.transaction():

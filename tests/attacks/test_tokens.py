@@ -52,7 +52,9 @@ def test_a_genuine_token_opens_its_tenants_rows_and_no_others(
     with login_at(platform, home_of(pair.thief), door) as connection:
         enter(connection, pair.thief)
         assert ask(connection, "SELECT tenancy.current_tenant()") == [(pair.thief.id,)]
-        assert subjects(connection) == {f"only {pair.thief.slug} knows"}
+        seen = subjects(connection)
+        assert f"only {pair.thief.slug} knows" in seen
+        assert pair.secret not in seen
         connection.execute("ROLLBACK")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from control_plane.domain.ids import new_id
 from control_plane.domain.tenant import Model
 from control_plane.registry import fleet, servers
 from control_plane.registry.engine import transaction
@@ -38,11 +39,12 @@ async def test_a_server_is_drained_and_taken_back(fresh: ControlPlane) -> None:
 async def test_a_run_is_shown_with_its_failures(fresh: ControlPlane) -> None:
     with transaction(fresh.engine) as session:
         database = servers.ensure_database(session, "alpha", "pool_1", Model.POOL)
-        run = fleet.start_run(session, "0002", "ops@example.com")
+        run_id = new_id()
+        fleet.start_run(session, run_id, "0002", "ops@example.com")
         states = {"public": "done", "t_1": "failed", "t_2": "done"}
         rows = [
             MigrationTargetRow(
-                run_id=run.id,
+                run_id=run_id,
                 chain="tenant",
                 database_id=database.id,
                 schema=schema,
@@ -54,10 +56,11 @@ async def test_a_run_is_shown_with_its_failures(fresh: ControlPlane) -> None:
             for schema, state in states.items()
         ]
         fleet.plan_targets(session, rows)
+        fleet.end_run(session, run_id, "failed")
     support = fresh.staff(StaffRole.SUPPORT)
     (listed,) = (await support.get("/admin/migrations")).json()["items"]
-    assert (listed["id"], listed["state"], listed["targets"]) == (str(run.id), "running", {"done": 2, "failed": 1})
-    details = (await support.get(f"/admin/migrations/{run.id}")).json()
+    assert (listed["id"], listed["state"], listed["targets"]) == (str(run_id), "failed", {"done": 2, "failed": 1})
+    details = (await support.get(f"/admin/migrations/{run_id}")).json()
     (failed,) = details.pop("failed")
     assert details == listed
     assert (failed["database"], failed["schema"], failed["error"]) == ("pool_1", "t_1", "lock timeout")

@@ -7,15 +7,13 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
-from uuid import UUID
 
 import pytest
 
-from control_plane.domain.tenant import Model, Plan
+from control_plane.domain.tenant import Model
 from control_plane.registry import fleet as registry
 from control_plane.registry.engine import transaction
 from control_plane.registry.fleet import Revisions
-from control_plane.tenants import service
 from migrations.fleet import plan, run
 from migrations.fleet.chains import HOME, BrokenChainError, Chain
 from migrations.fleet.run import FleetMigration, Outcome
@@ -23,26 +21,10 @@ from provisioning import steps
 from provisioning.inside import Inside
 from tests.fleet.fleet import BEHIND, NEWEST, FleetUnderTest, place_of
 from tests.fleet.writing import chain, execute, write_revision
+from tests.provisioning.wishes import wished
 from tests.waiting import until
 
 pytestmark = pytest.mark.slow
-
-
-class NoWorkflows:
-    """Starts nothing: the test is the worker."""
-
-    def start(self, session: object, name: str, workflow_id: str, subject: UUID) -> None:
-        """See Workflows."""
-
-    def close(self) -> None:
-        """See Workflows."""
-
-
-def wished(fleet: FleetUnderTest, model: Model, slug: str) -> UUID:
-    """A tenant whom nobody makes but the test."""
-    wish = service.TenantWish(slug=slug, name=slug, plan=Plan.STARTER, model=model)
-    with transaction(fleet.platform.engine) as session:
-        return service.create(session, NoWorkflows(), wish, "tests").id
 
 
 @pytest.fixture
@@ -79,7 +61,7 @@ def test_a_tenant_that_comes_during_a_run_is_built_at_the_new_revision(
 def test_a_tenant_that_was_being_built_when_a_run_began_is_not_forgotten(
     fleet: FleetUnderTest, tools: steps.Tools, elsewhere: ThreadPoolExecutor
 ) -> None:
-    tenant_id = wished(fleet, Model.BRIDGE, "in-between")
+    tenant_id = wished(fleet.platform, Model.BRIDGE)
     steps.choose_home(tools, tenant_id)
     schema = f"t_{tenant_id.hex}"
     with targets_lock(fleet, schema):
@@ -98,7 +80,7 @@ def test_a_tenant_that_was_being_built_when_a_run_began_is_not_forgotten(
 def test_a_silo_that_was_copied_before_and_not_recorded_is_brought_along(
     fleet: FleetUnderTest, tools: steps.Tools
 ) -> None:
-    tenant_id = wished(fleet, Model.SILO, "cut-short")
+    tenant_id = wished(fleet.platform, Model.SILO)
     steps.choose_home(tools, tenant_id)
     place = f"silo_{tenant_id.hex}", "public"
     # Killed after the copy: the database is there, the roll does not say so.

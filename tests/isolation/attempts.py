@@ -69,7 +69,7 @@ class Attempt:
     seen: World | None = None
     """Whose canary the answer may hold."""
     changed: World | None = None
-    """Whose rows may be other ones afterwards; for `seen`'s owner they must be."""
+    """Whose rows have to be other ones afterwards. All others have to be the same."""
 
 
 def attempt(stage: Stage, case: Case) -> Attempt:

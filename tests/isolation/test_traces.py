@@ -110,7 +110,6 @@ ROLE_CHECK = "CHECK (role IN ('member', 'admin', 'owner'))"
 
 
 @pytest.mark.slow
-@pytest.mark.xfail(strict=True, reason="an error is raised again after it was answered, and uvicorn logs its text")
 def test_an_error_that_nobody_foresaw_leaves_no_row_in_the_log_or_the_answer(breakable: Proof) -> None:
     """A row that this version of the app cannot show, as a newer revision may allow one."""
     world, canary = breakable.world("pool"), f"canary{uuid4().hex}"

@@ -29,6 +29,13 @@ def apply(settings: Settings) -> bool:
         return pooler.apply()
 
 
+def mend(settings: Settings) -> Drift:
+    """Bring the pooler in line; how it differs afterwards."""
+    with _pooler(settings) as pooler:
+        pooler.apply()
+        return pooler.diff()
+
+
 def come_and_go(settings: Settings, alias: str, times: int) -> None:
     """Have a database come and go on the roll, so often, with the pooler following each time."""
     with _pooler(settings) as pooler:

@@ -1,4 +1,7 @@
-"""The pooler's files are a pure function of the roll, and nothing on the roll can say more in them than it may."""
+"""The pooler's files are a pure function of the roll, and nothing on the roll can say more in them than it may.
+
+`python -m tests.pooler.test_render` writes the golden files anew, after a change that is meant.
+"""
 
 from __future__ import annotations
 
@@ -133,3 +136,8 @@ def test_versions_are_compared_as_numbers(version: tuple[int, int]) -> None:
 def settings(text: str) -> set[str]:
     """The names of the settings in a file."""
     return set(re.findall(r"^(\w+) =", text, re.MULTILINE))
+
+
+if __name__ == "__main__":
+    for file, content in render(PLACE, SAMPLE).items():
+        (GOLDEN / file).write_text(content)

@@ -1,17 +1,15 @@
-"""A control database of its own for every test, copied from one that the control chain and the engine's have built."""
+"""One control database for all tests of the registry, emptied before each."""
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Iterator
 
 import pytest
 from dbos import DBOS
 from psycopg import sql
-from sqlalchemy import Engine
+from sqlalchemy import Engine, text
 
 from control_plane.domain.names import SHARED_SCHEMA
-from control_plane.domain.server import Server
 from control_plane.registry.engine import control_engine, sqlalchemy_url, transaction
 from control_plane.registry.servers import direct_dsn
 from control_plane.registry.workflows import DurableWorkflows
@@ -21,32 +19,45 @@ from provisioning.roles import SUPERUSER, connect
 from tests.registry.roll import Roll, settle
 from tests.tenant_app.cluster import running_cluster
 
-TEMPLATE = "roll_template"
-_numbers = itertools.count(1)
+DATABASE = "roll"
+# As a replica: neither references nor the audit log's trigger are in the way.
+EMPTY = """
+DO $$
+DECLARE
+    name text;
+BEGIN
+    SET LOCAL session_replication_role = replica;
+    FOR name IN SELECT quote_ident(schemaname) || '.' || quote_ident(tablename) FROM pg_tables
+                 WHERE schemaname IN ('public', 'dbos') AND tablename NOT IN ('alembic_version', 'dbos_migrations')
+    LOOP
+        EXECUTE 'DELETE FROM ' || name;
+    END LOOP;
+    INSERT INTO feed VALUES (true, 0);
+END
+$$
+"""
 
 
 @pytest.fixture(scope="session")
-def roll_server() -> Iterator[Server]:
-    """A PostgreSQL with one control database, at the newest revision, to be copied."""
+def control_database() -> Iterator[Engine]:
+    """A control database at the newest revision of its own chain and of the engine's."""
     with running_cluster() as cluster:
         with connect(direct_dsn(cluster, "postgres", SUPERUSER)) as admin:
-            admin.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(TEMPLATE)))
-        dsn = direct_dsn(cluster, TEMPLATE, SUPERUSER)
+            admin.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(DATABASE)))
+        dsn = direct_dsn(cluster, DATABASE, SUPERUSER)
         bring_to(dsn, CONTROL, SHARED_SCHEMA, CONTROL.head, owner=SUPERUSER)
         DBOS.migrate(sqlalchemy_url(dsn).render_as_string(hide_password=False))
-        yield cluster
+        made = control_engine(dsn, timeout_s=10, pool_size=10)
+        yield made
+        made.dispose()
 
 
 @pytest.fixture
-def engine(roll_server: Server) -> Iterator[Engine]:
-    """An empty control database."""
-    name = f"roll_{next(_numbers)}"
-    with connect(direct_dsn(roll_server, "postgres", SUPERUSER)) as admin:
-        copy = sql.SQL("CREATE DATABASE {} TEMPLATE {}")
-        admin.execute(copy.format(sql.Identifier(name), sql.Identifier(TEMPLATE)))
-    made = control_engine(direct_dsn(roll_server, name, SUPERUSER), timeout_s=10, pool_size=10)
-    yield made
-    made.dispose()
+def engine(control_database: Engine) -> Engine:
+    """The same without a row."""
+    with transaction(control_database) as session:
+        session.execute(text(EMPTY))
+    return control_database
 
 
 @pytest.fixture

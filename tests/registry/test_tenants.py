@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -61,12 +62,10 @@ def test_a_wish_that_is_not_committed_leaves_nothing_and_starts_nothing(roll: Ro
     assert (roll.started(), roll.ask("SELECT count(*) FROM tenants"), entries(roll)) == ([], [0], [])
 
 
-@pytest.mark.parametrize(
-    "slug", ["", "ab", "Acme", "a--b", "a b", "-ab", "ab-", "1ab", "xn-ab", "a" * 41, "ä-b", "ab\n"]
-)
-def test_a_malformed_slug_is_refused(roll: Roll, slug: str) -> None:
-    with pytest.raises(SlugError):
-        roll.create(wish(slug, name="A"))
+def test_a_malformed_slug_is_refused(roll: Roll) -> None:
+    for slug in ("", "ab", "Acme", "a--b", "a b", "-ab", "ab-", "1ab", "xn-ab", "a" * 41, "ä-b", "abc\n"):
+        with pytest.raises(SlugError):
+            roll.create(wish(slug, name="A"))
     assert roll.started() == []
 
 
@@ -75,18 +74,17 @@ def test_a_reserved_slug_is_refused(roll: Roll) -> None:
         roll.create(wish("admin"))
 
 
-@pytest.mark.parametrize("name", ["", " ", "a\0b", "\x1b[31m", "a" * 201])
-def test_a_name_that_is_none_is_refused(roll: Roll, name: str) -> None:
-    with pytest.raises(InvalidError):
-        roll.create(wish(name=name))
+def test_a_name_that_is_none_is_refused(roll: Roll) -> None:
+    for name in ("", " ", "a\0b", "\x1b[31m", "a" * 201):
+        with pytest.raises(InvalidError):
+            roll.create(wish(name=name))
 
 
-@pytest.mark.parametrize("status", [status for status in Status if status not in {Status.FAILED, Status.PROVISIONING}])
-def test_a_slug_is_taken_whatever_became_of_its_tenant(roll: Roll, status: Status) -> None:
-    roll.be(roll.create(), status)
-    with pytest.raises(SlugTakenError):
-        roll.create()
-    assert roll.started() == ["provision"]
+def test_a_slug_is_taken_whatever_became_of_its_tenant(roll: Roll) -> None:
+    for status in set(Status) - {Status.FAILED, Status.PROVISIONING}:
+        roll.be(roll.create(wish(status)), status)
+        with pytest.raises(SlugTakenError):
+            roll.create(wish(status))
 
 
 @pytest.mark.parametrize("other", [{"name": "B"}, {"plan": Plan.ENTERPRISE}, {"model": Model.BRIDGE}], ids=str)
@@ -206,32 +204,27 @@ def entries(roll: Roll) -> list[object]:
 Doing = Callable[[Session, Workflows, TenantRow, str], None]
 
 
-@pytest.mark.parametrize("status", Status)
 @pytest.mark.parametrize(
-    ("do", "there", "workflow"),
-    [(service.suspend, Status.SUSPENDED, "suspend"), (service.resume, Status.SUSPENDED, "resume")],
+    ("do", "allowed"),
+    [
+        (service.suspend, {status for status in Status if Status.SUSPENDED in {status, *TRANSITIONS[status]}}),
+        (service.resume, {Status.SUSPENDED}),
+    ],
     ids=["suspend", "resume"],
 )
 def test_nobody_is_suspended_or_let_in_past_the_table_of_transitions(
-    roll: Roll, status: Status, do: Doing, there: Status, workflow: str
+    roll: Roll, do: Doing, allowed: set[Status]
 ) -> None:
-    tenant_id = roll.create()
-    roll.be(tenant_id, status)
-    allowed = status is there or (do is service.suspend and there in TRANSITIONS[status])
-
-    def attempt() -> None:
-        with transaction(roll.engine) as session:
+    done = set()
+    for status in Status:
+        tenant_id = roll.create(wish(status))
+        roll.be(tenant_id, status)
+        with contextlib.suppress(TransitionError), transaction(roll.engine) as session:
             do(session, roll.workflows, tenants.get(session, tenant_id, lock=True), ACTOR)
-
-    if allowed:
-        attempt()
-        assert roll.started() == ["provision", workflow]
-        assert roll.get(tenant_id).status == there
-    else:
-        with pytest.raises(TransitionError):
-            attempt()
-        assert roll.started() == ["provision"]
-        assert roll.get(tenant_id).status == status
+            done.add(status)
+        assert roll.get(tenant_id).status == (Status.SUSPENDED if status in allowed else status)
+    assert done == allowed
+    assert len(roll.started()) == len(Status) + len(allowed)
 
 
 @pytest.mark.parametrize("current", Status)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from typing import Any
 
+import psycopg
 from psycopg import sql
 from sqlalchemy import text, update
 
@@ -13,6 +15,7 @@ from control_plane.registry.engine import transaction
 from control_plane.registry.tables import RouteRow, TenantRow
 from control_plane.routing.feed import Roll
 from control_plane.routing.road import Road
+from provisioning.layout import CONTROL_DATABASE
 from tests.platform_under_test import PlatformUnderTest, TenantUnderTest
 
 
@@ -36,15 +39,24 @@ def set_status(tenant: TenantUnderTest, status: Status) -> None:
         session.execute(update(TenantRow).where(TenantRow.id == tenant.id).values(status=str(status)))
 
 
+def at_the_control_server(platform: PlatformUnderTest) -> psycopg.Connection[Any]:
+    """A superuser's connection to the control database, in autocommit; use it as a context manager."""
+    dsn = platform.layout.server("control").dsn(database=CONTROL_DATABASE, user="postgres")
+    return psycopg.connect(dsn, autocommit=True)
+
+
 class CountingRoll(Roll):
     """A roll that counts how often it is read, and can be told to hang."""
 
     reads = 0
     may_read = threading.Event()
+    before_reading: Callable[[], None] | None = None
 
     def refresh(self) -> None:
         self.reads += 1
         assert self.may_read.wait(60)
+        if self.before_reading is not None:
+            self.before_reading()
         super().refresh()
 
 

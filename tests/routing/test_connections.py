@@ -294,7 +294,6 @@ async def test_idle_ones_of_one_database_are_closed_and_others_stay(pooler: Scra
         assert [connection.closed for connection in lent] == [True, True, False]
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(6))
 async def test_the_cap_holds_and_nothing_is_lost_in_any_order_of_events(
     pooler: ScratchPooler, keys: list[Key], seed: int

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import re
 import tempfile
 from collections.abc import AsyncIterator
@@ -104,10 +105,14 @@ async def test_a_drivers_error_leaves_a_visit_as_ours_and_without_values(
         async with road.enter(pool_tenant.id) as session:
             await session.execute(text(statement))
 
-    row = "INSERT INTO users (tenant_id, id, name, role, kind) SELECT tenant_id, {}, {}, role, kind FROM users LIMIT 1"
+    row = (
+        "INSERT INTO users (tenant_id, id, name, role, kind)"
+        " SELECT tenant_id, {}, {}, role, 'service' FROM users LIMIT 1"
+    )
     for statement, error in (
         (row.format("id", "'secret'"), ConflictError),
         (row.format("gen_random_uuid()", "''"), InvalidError),
+        (row.format("gen_random_uuid()", "repeat('secret', 100)"), InvalidError),
         (row.format("gen_random_uuid()", "NULL"), InvalidError),
     ):
         with pytest.raises(error) as refused:
@@ -127,6 +132,13 @@ async def hanging(road: Road, tenant: TenantUnderTest, row: UUID, at: asyncio.Ev
             await session.execute(text(statement))
 
 
+def runs(tenant: TenantUnderTest, pattern: str) -> bool:
+    """Whether the server is running a statement like that."""
+    with tenant.platform.home_of(tenant) as superuser:
+        found = "SELECT FROM pg_stat_activity WHERE state = 'active' AND query ~ %s AND pid <> pg_backend_pid()"
+        return superuser.execute(found, [pattern]).rowcount > 0
+
+
 @pytest.mark.parametrize("statement", [None, "SELECT pg_sleep(3600)"], ids=["between statements", "in mid-query"])
 async def test_a_cancelled_visit_is_undone_and_its_place_is_free(
     road: Road, pool_tenant: TenantUnderTest, statement: str | None
@@ -135,11 +147,42 @@ async def test_a_cancelled_visit_is_undone_and_its_place_is_free(
         row, at = new_id(), asyncio.Event()
         visit = asyncio.ensure_future(hanging(road, pool_tenant, row, at, statement))
         await at.wait()
+        if statement is not None:
+            # A cancel that overtakes its query is lost: that is how PostgreSQL's protocol is.
+            await soon(lambda: runs(pool_tenant, r"pg_sleep\(3600\)"), what="it is in mid-query")
         visit.cancel()
         with pytest.raises(asyncio.CancelledError):
             await visit
         await soon(lambda: road.source.state.lent == 0, what="it has come back")
         assert not await kept(road, pool_tenant, row)
+
+
+@pytest.mark.slow
+async def test_a_statement_whose_client_is_gone_ends_though_its_time_out_was_lifted(
+    pooler: ScratchPooler, pool_tenant: TenantUnderTest
+) -> None:
+    """An API process that is killed sends no cancel. The server itself looks whether anybody is still there."""
+    row, at = new_id(), asyncio.Event()
+    endless = "SET LOCAL statement_timeout = 0; LOCK TABLE conversations; SELECT pg_sleep(3601)"
+    async with road_over(pooler.platform, pooler.settings, client_connections=1) as road:
+        visit = asyncio.ensure_future(hanging(road, pool_tenant, row, at, endless))
+        await soon(lambda: runs(pool_tenant, r"pg_sleep\(3601\)"), what="it runs and locks everybody out")
+        pooler.kill()
+        with pytest.raises(HomeDownError):
+            await visit
+        pooler.start()
+        await soon(lambda: not runs(pool_tenant, r"pg_sleep\(3601\)"), what="it has ended")
+        await soon_served(road, pool_tenant)
+    assert at.is_set()
+
+
+async def soon_served(road: Road, tenant: TenantUnderTest) -> None:
+    async with asyncio.timeout(10):
+        while True:
+            with contextlib.suppress(HomeDownError):
+                assert await who(road, tenant)
+                return
+            await asyncio.sleep(0.02)
 
 
 async def test_visits_cancelled_at_any_moment_lose_nothing(road: Road, pool_tenant: TenantUnderTest) -> None:
