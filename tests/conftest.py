@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterator
 
 import pytest
 
 from tests.platform_under_test import PlatformUnderTest, TenantUnderTest, running_platform
+
+# Tests send it to what they start. Whoever runs them in a shell's background has it ignored, and children inherit that.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")

@@ -7,7 +7,6 @@ import shutil
 import socket
 import subprocess
 import sys
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -32,6 +31,7 @@ from control_plane.settings import Settings
 from control_plane.tenants import service
 from provisioning.estate import Estate
 from provisioning.layout import Layout
+from tests.folders import new_folder
 from tests.waiting import until
 
 PASSWORD = "correct horse battery"
@@ -220,9 +220,9 @@ class PlatformUnderTest:
 
 
 @contextmanager
-def running_platform(*options: str) -> Iterator[PlatformUnderTest]:
-    """A new platform of its own, stopped and deleted at the end of the block."""
-    data = Path(tempfile.mkdtemp(prefix="ch-test-", dir="/tmp"))
+def running_platform(*options: str, folder: Path | None = None) -> Iterator[PlatformUnderTest]:
+    """A new platform of its own, in `folder` or in memory, stopped and deleted at the end of the block."""
+    data = folder or new_folder("ch-test-")
     port = free_port()
     try:
         started = copyhold("up", "--data", str(data), "--port", str(port), "--detach", *options, check=False)

@@ -19,7 +19,6 @@ from starlette.types import ASGIApp
 
 from control_plane.api.app import ControlParts, create_control_app
 from control_plane.api.dispatch import ByHost
-from control_plane.domain.ids import new_id
 from control_plane.domain.names import SHARED_SCHEMA
 from control_plane.domain.server import Server, ServerStatus
 from control_plane.domain.tenant import Model, Status
@@ -185,6 +184,5 @@ def server(name: str, *models: Model, capacity: int = 100) -> Server:
     )
 
 
-def unknown_id() -> str:
-    """An id that names nothing."""
-    return str(new_id())
+UNKNOWN_ID = "01900000-0000-7000-8000-000000000000"
+"""An id that names nothing."""

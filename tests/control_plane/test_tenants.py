@@ -13,7 +13,7 @@ from control_plane.registry import progress, servers, tenants
 from control_plane.registry.engine import transaction
 from control_plane.routing.credentials import parse_key
 from control_plane.staff.roles import StaffRole
-from tests.control_plane.house import ControlPlane, server, unknown_id
+from tests.control_plane.house import UNKNOWN_ID, ControlPlane, server
 
 WISH = {"name": "Acme & Sons", "slug": "acme", "plan": "enterprise", "model": "silo"}
 
@@ -217,7 +217,7 @@ async def test_a_workflows_progress_is_found_by_its_id(fresh: ControlPlane) -> N
     assert (step["step"], step["duration_ms"]) == ("choose_home", 12)
 
 
-@pytest.mark.parametrize("tenant", ["nobody", "x" * 64, "x" * 65, "%00", "a%00b", "ü", "..", "acme'--", unknown_id()])
+@pytest.mark.parametrize("tenant", ["nobody", "x" * 64, "x" * 65, "%00", "a%00b", "ü", "..", "acme'--", UNKNOWN_ID])
 async def test_what_names_no_tenant_is_not_found(shared: ControlPlane, tenant: str) -> None:
     admin = shared.staff()
     answers = [
@@ -234,13 +234,13 @@ async def test_what_names_no_tenant_is_not_found(shared: ControlPlane, tenant: s
 @pytest.mark.parametrize(
     ("method", "path"),
     [
-        ("DELETE", f"/admin/keys/{unknown_id()}"),
+        ("DELETE", f"/admin/keys/{UNKNOWN_ID}"),
         ("DELETE", "/admin/keys/x"),
         ("GET", "/admin/workflows/provision/x/y"),
         ("GET", "/admin/workflows/%00"),
         ("GET", "/admin/servers/nowhere"),
         ("GET", "/admin/servers/%00"),
-        ("GET", f"/admin/migrations/{unknown_id()}"),
+        ("GET", f"/admin/migrations/{UNKNOWN_ID}"),
         ("GET", "/admin/migrations/x"),
         ("GET", "/admin/audit?tenant=nobody"),
         ("GET", "/admin/nothing"),

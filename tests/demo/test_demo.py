@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import shutil
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
 import pytest
 
+from tests.folders import new_folder
 from tests.platform_under_test import copyhold, free_port
 
 
 @pytest.fixture
 def folder() -> Iterator[Path]:
     """A folder that the platform's user can reach."""
-    path = Path(tempfile.mkdtemp(prefix="ch-demo-", dir="/tmp"))
+    path = new_folder("ch-demo-")
     yield path
     shutil.rmtree(path, ignore_errors=True)
 

@@ -11,16 +11,14 @@ from pathlib import Path
 
 import pytest
 
+from tests.folders import new_folder
 from tests.platform.machine import Platform
-
-MEMORY = Path("/dev/shm")
 
 
 @pytest.fixture(scope="session")
 def workshop() -> Iterator[Path]:
-    """A folder for data folders. Not pytest's own, which is closed to the service user when root tests."""
-    roomy = MEMORY.is_dir() and shutil.disk_usage(MEMORY).free > 2 * 1024**3
-    folder = Path(tempfile.mkdtemp(prefix="copyhold-tests-", dir=MEMORY if roomy else None))
+    """A folder for data folders."""
+    folder = new_folder("ch-tests-")
     folder.chmod(0o755)
     yield folder
     shutil.rmtree(folder)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import count
@@ -15,6 +14,7 @@ from sqlalchemy import text
 from control_plane.registry.engine import transaction
 from migrations.fleet.chains import CONTROL
 from migrations.fleet.run import FleetMigration
+from tests.folders import new_folder
 from tests.platform_under_test import PlatformUnderTest, free_port
 from tests.provisioning import starts
 from tests.service_user import FailedThereError, as_service_user, killed_as_service_user
@@ -122,7 +122,7 @@ def test_an_unknown_first_revision_is_refused(platform: PlatformUnderTest) -> No
 @pytest.fixture
 def bare_servers() -> Iterator[PlatformUnderTest]:
     """The running servers of a platform that has not been bootstrapped yet, and nothing else of it."""
-    data = Path(tempfile.mkdtemp(prefix="ch-test-", dir="/tmp"))
+    data = new_folder("ch-test-")
     if Path(data).owner() == "root":
         shutil.chown(data, "postgres", "postgres")
     as_service_user(data, starts.make_servers, data)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -18,6 +17,7 @@ from psycopg.rows import dict_row
 from cli.supervisor.tools import find_tool
 from control_plane.settings import Settings
 from provisioning.pooler.render import PoolerEntry, PoolerPlace, render
+from tests.folders import new_folder
 from tests.platform_under_test import PlatformUnderTest
 from tests.waiting import until
 
@@ -123,7 +123,7 @@ class ScratchPooler:
 @contextmanager
 def scratch_pooler(platform: PlatformUnderTest, **changes: Any) -> Iterator[ScratchPooler]:
     """A running one, killed and deleted at the end of the block."""
-    folder = Path(tempfile.mkdtemp(prefix="ch-pooler-", dir="/tmp"))
+    folder = new_folder("ch-pooler-")
     try:
         owner = platform.data.stat()
         os.chown(folder, owner.st_uid, owner.st_gid)

@@ -6,7 +6,6 @@ import os
 import shutil
 import signal
 import subprocess
-import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,6 +17,7 @@ from control_plane.domain.server import Server, ServerStatus
 from control_plane.domain.tenant import Model
 from provisioning.providers.binaries import newest_postgres
 from provisioning.roles import connect, prepare_server
+from tests.folders import new_folder
 
 PORT = 6001
 OPTIONS = {"listen_addresses": "", "port": str(PORT), "fsync": "off", "timezone": "UTC", "max_connections": "60"}
@@ -27,7 +27,7 @@ READY_WITHIN_S = 60
 @contextmanager
 def running_cluster() -> Iterator[Server]:
     """A new cluster, which is ended and deleted at the end of the block."""
-    folder = Path(tempfile.mkdtemp(prefix="chi-"))
+    folder = new_folder("chi-")
     user = "postgres" if os.geteuid() == 0 else None
     if user is not None:
         shutil.chown(folder, user)
