@@ -6,7 +6,7 @@ the roll: it is handed an id and returns nothing. What runs them, in order and d
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from uuid import UUID
 
@@ -23,6 +23,7 @@ from control_plane.registry import fleet, routes, servers, tenants
 from control_plane.registry.engine import transaction
 from control_plane.registry.fleet import Revisions
 from control_plane.registry.tables import DatabaseRow, HomeRow, TenantRow
+from control_plane.registry.workflows import PROVISION, RESUME, SUSPEND, kind_of
 from control_plane.routing.refusals import HomeDownError
 from control_plane.routing.seam import Owner
 from provisioning.databases import Builder
@@ -133,8 +134,7 @@ def try_out(tools: Tools, tenant_id: UUID) -> None:
 
 def open_fence(tools: Tools, tenant_id: UUID) -> None:
     """From now on the home lets requests in."""
-    place = _place(tools, tenant_id)
-    tools.estate.builder(place.server).set_fence(place.database.name, tenant_id, "open")
+    _set_fence(tools, tenant_id, "open")
 
 
 def activate(tools: Tools, tenant_id: UUID) -> None:
@@ -152,30 +152,38 @@ def activate(tools: Tools, tenant_id: UUID) -> None:
 
 
 def suspend_fence(tools: Tools, tenant_id: UUID) -> None:
-    """Have the home itself refuse the tenant, so that an old snapshot cannot revive it."""
-    place = _place(tools, tenant_id)
-    tools.estate.builder(place.server).set_fence(place.database.name, tenant_id, "suspended")
-
-
-def unsuspend_route(tools: Tools, tenant_id: UUID) -> None:
-    """Publish that the tenant is active again, once its fence is open."""
+    """Have the home itself refuse the tenant, so that an old snapshot cannot revive it; unless it is let in by now."""
     with transaction(tools.estate.engine) as session:
-        tenants.change_status(tenants.get(session, tenant_id, lock=True), Status.ACTIVE)
+        # Locked while the fence is set: of two that change it at once, the roll says which one came last.
+        if tenants.get(session, tenant_id, lock=True).status == Status.SUSPENDED:
+            _set_fence(tools, tenant_id, "suspended")
 
 
-PROVISION: tuple[Step, ...] = (
-    choose_home,
-    build_home,
-    enter_in_pooler,
-    install_key,
-    ready_fence,
-    seed,
-    try_out,
-    open_fence,
-    activate,
-)
-SUSPEND: tuple[Step, ...] = (suspend_fence,)
-RESUME: tuple[Step, ...] = (open_fence, unsuspend_route)
+def let_in(tools: Tools, tenant_id: UUID) -> None:
+    """Open the fence, then publish that the tenant is active; unless it was suspended anew since that was asked for."""
+    with transaction(tools.estate.engine) as session:
+        tenant = tenants.get(session, tenant_id, lock=True)
+        if tenant.status == Status.SUSPENDED and kind_of(tenant.workflow_id) == RESUME:
+            _set_fence(tools, tenant_id, "open")
+            tenants.change_status(tenant, Status.ACTIVE)
+
+
+SEQUENCES: Mapping[str, tuple[Step, ...]] = {
+    PROVISION: (
+        choose_home,
+        build_home,
+        enter_in_pooler,
+        install_key,
+        ready_fence,
+        seed,
+        try_out,
+        open_fence,
+        activate,
+    ),
+    SUSPEND: (suspend_fence,),
+    RESUME: (let_in,),
+}
+"""The steps of each workflow, in order."""
 
 
 def fail(tools: Tools, tenant_id: UUID, reason: str) -> None:
@@ -185,6 +193,11 @@ def fail(tools: Tools, tenant_id: UUID, reason: str) -> None:
         if tenant.status == Status.PROVISIONING:
             tenants.change_status(tenant, Status.FAILED, failure=reason)
             audit.record(session, ACTOR, "tenant.fail", tenant.slug, tenant_id=tenant_id, reason=reason)
+
+
+def _set_fence(tools: Tools, tenant_id: UUID, state: str) -> None:
+    place = _place(tools, tenant_id)
+    tools.estate.builder(place.server).set_fence(place.database.name, tenant_id, state)
 
 
 def _build(builder: Builder, place: _Place, wanted: Revisions) -> None:

@@ -6,7 +6,7 @@ The engine is met here and in `worker` alone. Arguments are ids.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from uuid import UUID
 
 import psycopg
@@ -34,17 +34,17 @@ def register(tools: Tools) -> None:
     def provision(tenant_id: str) -> None:
         subject = UUID(tenant_id)
         try:
-            _run(tools, steps.PROVISION, subject)
+            _run(tools, PROVISION, subject)
         except Exception as error:  # noqa: BLE001 - whatever it is, the tenant must end as failed, with the reason
             reason = in_words(error)
             log.error("provisioning_failed", tenant_id=tenant_id, error=type(error).__name__, reason=reason)
             DBOS.run_step({"name": "fail"}, steps.fail, tools, subject, reason)
 
     def suspend(tenant_id: str) -> None:
-        _run(tools, steps.SUSPEND, UUID(tenant_id))
+        _run(tools, SUSPEND, UUID(tenant_id))
 
     def resume(tenant_id: str) -> None:
-        _run(tools, steps.RESUME, UUID(tenant_id))
+        _run(tools, RESUME, UUID(tenant_id))
 
     for name, workflow in ((PROVISION, provision), (SUSPEND, suspend), (RESUME, resume)):
         DBOS.workflow(name=name)(workflow)
@@ -58,10 +58,10 @@ def in_words(error: Exception) -> str:
     return words.in_words(cause) if isinstance(cause, psycopg.Error | CopyholdError) else type(cause).__name__
 
 
-def _run(tools: Tools, sequence: Sequence[Step], subject: UUID) -> None:
+def _run(tools: Tools, kind: str, subject: UUID) -> None:
     workflow_id = DBOS.workflow_id
     assert workflow_id is not None
-    for position, step in enumerate(sequence):
+    for position, step in enumerate(steps.SEQUENCES[kind]):
         options: StepOptions = {
             "name": step.__name__,
             "retries_allowed": True,

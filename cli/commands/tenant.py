@@ -22,12 +22,11 @@ from control_plane.entitlements import change_plan
 from control_plane.registry import tenants
 from control_plane.registry.engine import transaction
 from control_plane.registry.tables import ProgressRow, TenantRow
-from control_plane.registry.workflows import PROVISION, RESUME, SUSPEND
 from control_plane.tenants import service
 from control_plane.tenants.service import OwnerWish, TenantWish
 from provisioning import steps
 
-STEPS = {PROVISION: len(steps.PROVISION), SUSPEND: len(steps.SUSPEND), RESUME: len(steps.RESUME)}
+STEPS = {kind: len(sequence) for kind, sequence in steps.SEQUENCES.items()}
 INTERRUPTED = 130
 """What shells say of a command that ctrl-C ended."""
 

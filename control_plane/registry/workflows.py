@@ -13,12 +13,23 @@ from sqlalchemy import Engine
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 
+from control_plane.domain.ids import new_id
 from control_plane.registry.engine import ControlDatabaseError
 
 QUEUE = "provisioning"
 APPLICATION = "copyhold"
 PROVISION, SUSPEND, RESUME = "provision", "suspend", "resume"
 _GOING_ON = frozenset({"PENDING", "ENQUEUED", "DELAYED"})
+
+
+def new_workflow_id(kind: str, subject: UUID) -> str:
+    """The id of a workflow that has not been started yet."""
+    return f"{kind}/{subject}/{new_id()}"
+
+
+def kind_of(workflow_id: str | None) -> str:
+    """The name of the workflow that runs under that id."""
+    return (workflow_id or "").partition("/")[0]
 
 
 class Workflows(Protocol):

@@ -17,7 +17,7 @@ from control_plane.domain.route import Role
 from control_plane.domain.tenant import Model, Plan, Status, checked_name, checked_slug
 from control_plane.registry import keys, servers, tenants
 from control_plane.registry.tables import ApiKeyRow, PendingOwnerRow, TenantRow
-from control_plane.registry.workflows import PROVISION, RESUME, SUSPEND, Workflows
+from control_plane.registry.workflows import PROVISION, RESUME, SUSPEND, Workflows, new_workflow_id
 from control_plane.routing.credentials import new_key
 
 SCOPES = frozenset({"read", "write"})
@@ -160,6 +160,6 @@ def _refuse_without_room(session: Session, wish: TenantWish) -> None:
 
 
 def _start(session: Session, workflows: Workflows, row: TenantRow, name: str) -> None:
-    row.workflow_id = f"{name}/{row.id}/{new_id()}"
+    row.workflow_id = new_workflow_id(name, row.id)
     session.flush()
     workflows.start(session, name, row.workflow_id, row.id)

@@ -25,19 +25,19 @@ def _pair(platform: PlatformUnderTest, model: str) -> Pair:
     return Pair(thief=thief, prey=prey, secret=_speaking(prey))
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def pool(platform: PlatformUnderTest) -> Pair:
     """Two tenants of one database and one set of tables."""
     return _pair(platform, "pool")
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def bridge(platform: PlatformUnderTest) -> Pair:
     """Two tenants of one database, each with tables of its own."""
     return _pair(platform, "bridge")
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def silo(platform: PlatformUnderTest) -> Pair:
     """Two tenants of one server, each with a database of its own."""
     return _pair(platform, "silo")

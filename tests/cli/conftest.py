@@ -15,26 +15,26 @@ from tests.cli.shell import Shell
 from tests.platform_under_test import PlatformUnderTest, running_platform
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def shell(platform: PlatformUnderTest) -> Shell:
     """Commands on the shared platform."""
     return Shell(platform.data)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def own_platform() -> Iterator[PlatformUnderTest]:
     """A platform built one revision behind, whose servers, files and homes these tests may hurt and mend."""
     with running_platform("--at", "0001") as started:
         yield started
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def own_shell(own_platform: PlatformUnderTest) -> Shell:
     """Commands on the platform of our own."""
     return Shell(own_platform.data)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def opened(platform: PlatformUnderTest) -> Platform:
     """The shared platform as the work behind a command sees it."""
     return Platform(

@@ -22,7 +22,7 @@ TEMPLATE = "control_template"
 MakeDatabase = Callable[[], str]
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def control_server() -> Iterator[ServerAddress]:
     """A PostgreSQL with one control database, at the newest revision, to be copied."""
     with running_cluster() as cluster:
@@ -35,7 +35,7 @@ def control_server() -> Iterator[ServerAddress]:
         yield address
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def make_database(control_server: ServerAddress) -> MakeDatabase:
     """Makes empty control databases; the cluster goes with them at the end."""
     numbers = itertools.count(1)
@@ -50,7 +50,7 @@ def make_database(control_server: ServerAddress) -> MakeDatabase:
     return make
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 async def shared(make_database: MakeDatabase) -> AsyncIterator[ControlPlane]:
     """A control plane for tests that do not mind other tests' tenants."""
     async with control_plane_on(make_database()) as control_plane:

@@ -20,7 +20,7 @@ from tests.tenant_app.cluster import running_cluster
 _numbers = itertools.count(1)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def cluster() -> Iterator[Server]:
     """A PostgreSQL with the platform's roles."""
     with running_cluster() as running:
@@ -45,7 +45,7 @@ def elsewhere() -> Iterator[ThreadPoolExecutor]:
         yield pool
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def whole_fleet() -> Iterator[FleetUnderTest]:
     """A platform whose tenants, in all three models, are one revision behind."""
     with running_platform("--at", "0001") as platform:

@@ -64,14 +64,14 @@ def a_proof_on(platform: PlatformUnderTest) -> Iterator[Proof]:
         world.close()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def proof(platform: PlatformUnderTest) -> Iterator[Proof]:
     """On the platform that all tests share: nothing is broken there."""
     with a_proof_on(platform) as ready:
         yield ready
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def breakable() -> Iterator[Proof]:
     """On a platform of its own, whose layers may be taken off as long as they are put back."""
     with running_platform() as platform, a_proof_on(platform) as ready:

@@ -15,7 +15,7 @@ from tests.folders import new_folder
 from tests.platform.machine import Platform
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def workshop() -> Iterator[Path]:
     """A folder for data folders."""
     folder = new_folder("ch-tests-")
@@ -24,7 +24,7 @@ def workshop() -> Iterator[Path]:
     shutil.rmtree(folder)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def made_once(workshop: Path) -> Path:
     """The data folder of a platform that ran once; tests copy it."""
     platform = Platform(workshop / "made-once")
@@ -45,7 +45,7 @@ def place(workshop: Path) -> Iterator[Path]:
 CopyTo = Callable[[Path], Path]
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def copy_to(made_once: Path) -> CopyTo:
     def copy(target: Path) -> Path:
         subprocess.run(["cp", "-a", made_once, target], check=True)

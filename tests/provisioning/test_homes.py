@@ -15,9 +15,10 @@ from control_plane.domain.ids import new_id
 from control_plane.domain.tenant import Model
 from control_plane.registry.fleet import Revisions
 from control_plane.registry.servers import direct_dsn
+from control_plane.registry.workflows import PROVISION
 from migrations.fleet.chains import HOME
 from provisioning.databases import Builder
-from provisioning.steps import PROVISION
+from provisioning.steps import SEQUENCES
 from tests.platform_under_test import PlatformUnderTest, TenantUnderTest
 from tests.provisioning import worker
 from tests.provisioning.homes import everything_of
@@ -103,7 +104,7 @@ def test_every_step_may_be_repeated(platform: PlatformUnderTest, smooth: Smooth,
 
 @pytest.mark.slow
 @MODELS
-@pytest.mark.parametrize("steps", range(len(PROVISION) + 1))
+@pytest.mark.parametrize("steps", range(len(SEQUENCES[PROVISION]) + 1))
 def test_a_worker_that_was_killed_after_a_step_leaves_what_the_next_one_can_finish(
     platform: PlatformUnderTest, smooth: Smooth, model: Model, steps: int
 ) -> None:
@@ -123,7 +124,7 @@ def test_workers_that_are_killed_ever_a_little_later_get_there_in_the_end(
         work = worker.provision_until_statement
         if not killed_as_service_user(platform.data, work, platform.settings, tenant_id, number):
             break
-    assert number > len(PROVISION)
+    assert number > len(SEQUENCES[PROVISION])
     assert everything_of(platform, tenant_id, model) == smooth(model)
 
 

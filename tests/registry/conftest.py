@@ -38,7 +38,7 @@ $$
 """
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def control_database() -> Iterator[Engine]:
     """A control database at the newest revision of its own chain and of the engine's."""
     with running_cluster() as cluster:

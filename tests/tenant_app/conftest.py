@@ -13,14 +13,14 @@ from tests.tenant_app.cluster import running_cluster
 from tests.tenant_app.house import House, TenantUnderTest
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def server() -> Iterator[Server]:
     """A PostgreSQL of the tests' own."""
     with running_cluster() as running:
         yield running
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 async def house(server: Server) -> AsyncIterator[House]:
     """The inbox at its newest revision."""
     built = House.build(server, Model.POOL, "0002")
