@@ -20,7 +20,6 @@ def create_control_app(parts: ControlParts) -> ASGIApp:
     limit = parts.settings.limits.body_bytes
     app = FastAPI(
         title="Copyhold control plane",
-        max_body_size=limit,
         responses=ANY_OTHER,
         docs_url=None,
         redoc_url=None,

@@ -6,10 +6,11 @@ What the ORM does not see (text(), Core on a Table, bulk inserts) is held by row
 
 from __future__ import annotations
 
+from contextvars import ContextVar
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Uuid, event
+from sqlalchemy import Uuid, bindparam, event
 from sqlalchemy.orm import (
     Mapped,
     ORMExecuteState,
@@ -22,6 +23,8 @@ from sqlalchemy.orm import (
 from control_plane.domain.errors import CopyholdError
 
 _TENANT = "copyhold.tenant_id"
+_current: ContextVar[UUID] = ContextVar("current_tenant")
+"""Of the statement that is about to be sent: set for each, and read when its parameters are put together."""
 
 
 class ForeignRowError(CopyholdError):
@@ -50,17 +53,24 @@ class TenantSession(Session):
         return tenant_id
 
 
+_current_tenant = bindparam("copyhold_current_tenant", callable_=_current.get, type_=Uuid)
+# Made once: an option made for a statement costs it 80 µs.
+_criteria, _criteria_of_loaded = (
+    with_loader_criteria(
+        TenantScoped,
+        lambda cls: cls.tenant_id == _current_tenant,
+        include_aliases=True,
+        propagate_to_loaders=propagated,
+        track_closure_variables=False,
+    )
+    for propagated in (True, False)
+)
+
+
 def _add_criteria(state: ORMExecuteState) -> None:
-    current: UUID = state.session.info[_TENANT]
     if state.is_select or state.is_update or state.is_delete or state.is_insert:
-        state.statement = state.statement.options(
-            with_loader_criteria(
-                TenantScoped,
-                lambda cls: cls.tenant_id == current,
-                include_aliases=True,
-                propagate_to_loaders=not state.is_relationship_load,
-            )
-        )
+        _current.set(state.session.info[_TENANT])
+        state.statement = state.statement.options(_criteria_of_loaded if state.is_relationship_load else _criteria)
 
 
 def _fill_in_tenant(session: Session, _context: UOWTransaction, _instances: object) -> None:
