@@ -87,6 +87,8 @@ class TenantRow(Base):
     workflow_id: Mapped[str | None]
     """The workflow that is making, or made, the home."""
     stripe_customer_id: Mapped[str | None] = mapped_column(unique=True)
+    labels: Mapped[list[str]] = mapped_column(server_default=text("'{}'"))
+    """Words that ops choose tenants by."""
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
     activated_at: Mapped[datetime | None]
 
@@ -205,7 +207,7 @@ class FleetRow(Base):
 
 
 class MigrationRunRow(Base):
-    """One `migrate up`. `state` is running, done, failed or interrupted."""
+    """One run over the fleet. `state` is running, done, failed, stopped (by a rule or a person) or interrupted."""
 
     __tablename__ = "migration_runs"
 
@@ -213,12 +215,19 @@ class MigrationRunRow(Base):
     to_revision: Mapped[str]
     actor: Mapped[str]
     state: Mapped[str]
+    direction: Mapped[str] = mapped_column(server_default=text("'up'"))
+    """up or down."""
+    code_version: Mapped[str] = mapped_column(server_default=text("''"))
+    options: Mapped[dict[str, Any]] = mapped_column(server_default=text("'{}'"))
+    """What was chosen: waves, who, stop rules; `resume` goes on by them."""
+    reason: Mapped[str | None]
+    """Why it stopped before its end, in words."""
     started_at: Mapped[datetime] = mapped_column(server_default=func.now())
     ended_at: Mapped[datetime | None]
 
 
 class MigrationTargetRow(Base):
-    """What became of one target in one run. `state` is planned, done or failed."""
+    """What became of one target in one run. `state` is planned, done, failed or not_started (the run stopped first)."""
 
     __tablename__ = "migration_targets"
     __table_args__ = (Index(None, "run_id", "state"),)
@@ -231,8 +240,40 @@ class MigrationTargetRow(Base):
     from_revision: Mapped[str | None]
     to_revision: Mapped[str]
     state: Mapped[str]
+    wave: Mapped[int] = mapped_column(Integer, server_default=text("0"))
+    """Counted from 1; 0 for the homes' own chain, which goes first."""
+    attempts: Mapped[int] = mapped_column(Integer, server_default=text("0"))
     error: Mapped[str | None]
     duration_ms: Mapped[int | None] = mapped_column(Integer)
+
+
+class ProcessRow(Base):
+    """A process that serves, and the tenant revisions that it works with. It is alive while `seen_at` is recent."""
+
+    __tablename__ = "processes"
+
+    id: Mapped[UUID] = mapped_column(primary_key=True)
+    kind: Mapped[str]
+    """api or worker."""
+    place: Mapped[str]
+    """Host name and process id, for people."""
+    code_version: Mapped[str]
+    revisions: Mapped[list[str]]
+    started_at: Mapped[datetime] = mapped_column(server_default=func.now())
+    seen_at: Mapped[datetime] = mapped_column(server_default=func.now())
+
+
+class ShapeRow(Base):
+    """What a freshly built target of a revision consists of. `source` is a sum of the SQL that built it."""
+
+    __tablename__ = "shapes"
+
+    chain: Mapped[str] = mapped_column(primary_key=True)
+    revision: Mapped[str] = mapped_column(primary_key=True)
+    source: Mapped[str] = mapped_column(primary_key=True)
+    server_version: Mapped[int] = mapped_column(Integer, primary_key=True)
+    objects: Mapped[dict[str, Any]] = mapped_column(JSONB)
+    taken_at: Mapped[datetime] = mapped_column(server_default=func.now())
 
 
 class AuditRow(Base):

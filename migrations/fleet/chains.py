@@ -7,13 +7,13 @@ A chain's SQL from one revision to another is compiled once and replayed over ps
 from __future__ import annotations
 
 import functools
+import itertools
 import threading
 from dataclasses import dataclass
 
 from alembic import command
 from alembic.config import Config
 from alembic.script import ScriptDirectory
-from alembic.util import CommandError
 
 from control_plane.domain.errors import CopyholdError, InvalidError
 
@@ -32,19 +32,47 @@ class BrokenChainError(CopyholdError):
     code = "chain_broken"
 
 
+class NoWayBackError(InvalidError):
+    """A revision on the way cannot be taken back."""
+
+    code = "no_way_back"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Revision:
+    """What a revision says of itself, by names in its module."""
+
+    name: str
+    before: str | None
+    message: str
+    expands: bool
+    """Whether app versions that know only the revision before go on working: `expands`, False when it does not say."""
+    python: bool
+    """Whether it needs Alembic itself, with a connection: `python`. Nothing of it can be shown or compiled."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Phase:
-    """Statements sent as one query: all in one transaction, or (`transactional` False) a single one outside of any."""
+    """Statements sent as one query: all in one transaction, or (`transactional` False) a single one outside of any.
+
+    A phase of a revision in Python has no statements: Alembic runs the revision.
+    """
 
     transactional: bool
     sql: str
+    before: str | None
+    """The version that a target is at when the phase begins."""
+    after: str | None
+    """And when it has ended: another only for the last phase of a revision."""
+    python: bool = False
 
 
 class _Statements:
     """Alembic's output in offline mode: one write a statement, so that no text has to be split."""
 
     def __init__(self) -> None:
-        self.phases: list[Phase] = []
+        self.queries: list[tuple[bool, str]] = []
+        """Whether it is a transaction, and its text."""
         self._open: list[str] | None = None
 
     def write(self, text: str) -> None:
@@ -55,7 +83,7 @@ class _Statements:
             self._close()
         elif not all(line.lstrip().startswith("--") for line in statement.splitlines()):
             if self._open is None:
-                self.phases.append(Phase(transactional=False, sql=statement))
+                self.queries.append((False, statement))
             else:
                 # A comment at the end of a statement would swallow the semicolon that Alembic put there.
                 self._open.append(f"{statement}\n;" if "--" in statement.splitlines()[-1] else statement)
@@ -65,7 +93,7 @@ class _Statements:
 
     def _close(self) -> None:
         if self._open:
-            self.phases.append(Phase(transactional=True, sql="\n".join(self._open)))
+            self.queries.append((True, "\n".join(self._open)))
         self._open = None
 
 
@@ -107,9 +135,25 @@ class Chain:
             return True
         return current in self.revisions and self.revisions.index(current) < self.revisions.index(wanted)
 
+    def described(self, revision: str) -> Revision:
+        """What that revision says of itself."""
+        return _described(self.location, revision)
+
+    def way(self, current: str | None, wanted: str) -> tuple[tuple[str | None, str], ...]:
+        """Each revision left and the one come to, from `current` to an earlier or later `wanted`, one at a time."""
+        known = self.revisions
+        for revision in (current, wanted):
+            if revision is not None and revision not in known:
+                raise UnknownRevisionError(f"there is no revision {revision!r}", revision=revision)
+        start, end = (-1 if current is None else known.index(current)), known.index(wanted)
+        places: list[str | None] = [None, *known]
+        path = places[start + 1 : end + 2] if start <= end else places[end + 1 : start + 2][::-1]
+        return tuple((left, str(come)) for left, come in itertools.pairwise(path))
+
     def compiled(self, current: str | None, wanted: str) -> tuple[Phase, ...]:
-        """What leads from one revision to a later one, the version row included."""
-        return _compiled(self.location, current, wanted)
+        """What leads from one revision to another, the version row included. NoWayBackError for some earlier ones."""
+        passages = (_passage(self.location, left, come) for left, come in self.way(current, self.checked(wanted)))
+        return tuple(itertools.chain.from_iterable(passages))
 
 
 CONTROL = Chain(name="control", location="migrations:control")
@@ -137,18 +181,40 @@ def _revisions(location: str) -> tuple[str, ...]:
 
 
 @functools.cache
-def _compiled(location: str, current: str | None, wanted: str) -> tuple[Phase, ...]:
+def _described(location: str, revision: str) -> Revision:
+    script = ScriptDirectory.from_config(_config(location)).get_revision(revision)
+    assert script is not None
+    return Revision(
+        name=script.revision,
+        before=str(script.down_revision) if script.down_revision else None,
+        message=(script.doc or "").partition("\n")[0],
+        expands=bool(getattr(script.module, "expands", False)),
+        python=bool(getattr(script.module, "python", False)),
+    )
+
+
+@functools.cache
+def _passage(location: str, left: str | None, come: str) -> tuple[Phase, ...]:
+    """One revision further, or one back."""
+    up = left is None or _revisions(location).index(left) < _revisions(location).index(come)
+    if _described(location, come if up else str(left)).python:
+        return (Phase(transactional=False, sql="", before=left, after=come, python=True),)
     statements = _Statements()
     config = _config(location)
     config.attributes["buffer"] = statements
     with _alembic:
         try:
-            command.upgrade(config, f"{current}:{wanted}" if current else wanted, sql=True)
-        except CommandError as error:
-            raise UnknownRevisionError(str(error)) from error
+            move = command.upgrade if up else command.downgrade
+            move(config, f"{left}:{come}" if left else come, sql=True)
+        except NotImplementedError as error:
+            raise NoWayBackError(f"{left} cannot be taken back: {error}", revision=left) from error
         except Exception as error:
-            raise BrokenChainError(f"{location} cannot be compiled to {wanted}: {_first_line(error)}") from error
-    return tuple(statements.phases)
+            raise BrokenChainError(f"{location} cannot be compiled to {come}: {_first_line(error)}") from error
+    last = len(statements.queries) - 1
+    return tuple(
+        Phase(transactional=transactional, sql=sql, before=left, after=come if number == last else left)
+        for number, (transactional, sql) in enumerate(statements.queries)
+    )
 
 
 def _first_line(error: Exception) -> str:

@@ -1,6 +1,6 @@
 """${message}.
 
-What this revision expects of the app versions around it (expand, backfill or contract): say it here.
+What this revision expects of the app versions around it: say it here.
 """
 
 from alembic import op
@@ -9,6 +9,9 @@ revision = "${up_revision}"
 down_revision = ${'None' if down_revision is None else f'"{down_revision}"'}
 branch_labels = None
 depends_on = None
+
+expands = True
+"""Whether app versions that know only the revision before go on working once this one is in place."""
 
 
 def upgrade() -> None:

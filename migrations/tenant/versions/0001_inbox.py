@@ -10,6 +10,8 @@ down_revision = None
 branch_labels = None
 depends_on = None
 
+expands = True
+
 USERS = """
 CREATE TABLE users (
     tenant_id uuid NOT NULL,

@@ -11,6 +11,8 @@ down_revision = "0001"
 branch_labels = None
 depends_on = None
 
+expands = True
+
 COLUMN = "ALTER TABLE conversations ADD COLUMN last_message_at timestamptz NOT NULL DEFAULT now()"
 INDEX = """
 CREATE INDEX conversations_tenant_id_last_message_at_id_idx ON conversations (tenant_id, last_message_at DESC, id)
