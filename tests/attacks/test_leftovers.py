@@ -61,9 +61,9 @@ def leave(connection: Connection, pair: Pair, *statements: str) -> int:
 
 
 SETTINGS = {
-    "statement_timeout": "1",
-    "lock_timeout": "1",
-    "idle_in_transaction_session_timeout": "1",
+    "statement_timeout": "10001",
+    "lock_timeout": "10002",
+    "idle_in_transaction_session_timeout": "10003",
     "search_path": "pg_temp",
     "default_transaction_isolation": "serializable",
     "default_transaction_read_only": "on",
