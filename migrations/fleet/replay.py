@@ -1,10 +1,15 @@
-"""Bringing one target to a revision, over a direct connection, safe to repeat."""
+"""Bringing targets to a revision over direct connections, safe to repeat.
+
+What a phase does and the look at where the target is before and after it travel in one message: a thousand targets cost
+a thousand round trips, not five thousand.
+"""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from typing import Any, LiteralString
 
 import psycopg
@@ -13,6 +18,7 @@ from psycopg import sql
 from control_plane.domain.errors import ConflictError, CopyholdError
 from migrations.fleet.chains import Chain, Phase
 
+OWNER = "copyhold_owner"
 LOCK_TIMEOUT_MS = 2_000
 """How long DDL queues for a table; behind it the tenant's own reads queue."""
 CONCURRENT_LOCK_TIMEOUT_MS = 60_000
@@ -21,6 +27,8 @@ STATEMENT_TIMEOUT_MS = 600_000
 LOCK_TRIES = 5
 TARGET_LOCK_WAIT_S = 60.0
 POLL_S = 0.05
+_LOCKS = 42
+_MARK = "copyhold stopped here: "
 
 
 class TargetBusyError(ConflictError):
@@ -30,7 +38,7 @@ class TargetBusyError(ConflictError):
 
 
 class NotMigratedError(CopyholdError):
-    """The target is not at the revision that it was brought to."""
+    """The target is not what it should be after its migration."""
 
     code = "not_migrated"
 
@@ -42,25 +50,172 @@ SELECT i.relname FROM pg_index x JOIN pg_class i ON i.oid = x.indexrelid
    AND i.relnamespace = current_schema()::regnamespace
 """
 
+RunInPython = Callable[[str, Phase], None]
+"""Runs a revision in Python on the target at that schema; see python_runs."""
 
-def bring_to(dsn: str, chain: Chain, schema: str, wanted: str, *, owner: str = "copyhold_owner") -> str | None:
+
+@dataclass(frozen=True, kw_only=True)
+class Script:
+    """What brings one kind of target from one revision to another; the same for each, compiled once."""
+
+    chain: Chain
+    current: str | None
+    wanted: str
+    phases: tuple[Phase, ...]
+    check: str | None = None
+    """A condition in SQL that holds in a target that has arrived."""
+
+
+@dataclass(kw_only=True)
+class Database:
+    """A settled connection to one database with targets. Not shared between threads; close it at the end."""
+
+    connection: psycopg.Connection[Any]
+    attempts: int = field(default=0, init=False)
+    """How often the newest target's phases were sent, less their number: 0 when none had to be repeated."""
+
+    @classmethod
+    def open(cls, dsn: str, *, owner: str = OWNER) -> Database:
+        """`dsn` is direct and of a role that may become `owner`, who owns what is made."""
+        connection = psycopg.connect(dsn, autocommit=True, prepare_threshold=None)
+        settings = sql.SQL("SET ROLE {}; SET lock_timeout = {}; SET statement_timeout = {}")
+        connection.execute(settings.format(sql.Identifier(owner), LOCK_TIMEOUT_MS, STATEMENT_TIMEOUT_MS))
+        return cls(connection=connection)
+
+    def close(self) -> None:
+        """Closing twice is fine."""
+        self.connection.close()
+
+    def version(self, chain: Chain, schema: str) -> str | None:
+        """The target's revision, or None before the first."""
+        self.connection.execute(sql.SQL("SET search_path = {}").format(sql.Identifier(schema)))
+        return version(self.connection, chain)
+
+    def follow(self, script: Script, schema: str, in_python: RunInPython | None = None) -> str:
+        """Bring the target at `schema` from the script's first revision to its last; says where it is afterwards.
+
+        That is the last one, or the revision at which another migration has left it meanwhile: then nothing was sent.
+        Committed a revision at a time. DDL that waits longer than LOCK_TIMEOUT_MS for a table gives way and is tried
+        again, LOCK_TRIES times in all. TargetBusyError when another migration keeps the target for too long.
+        """
+        self.attempts = 0
+        self.connection.execute(sql.SQL("SET search_path = {}").format(sql.Identifier(schema)))
+        for number, phase in enumerate(script.phases):
+            last = number == len(script.phases) - 1
+            try:
+                self._send(script, schema, phase, script.check if last else None, in_python)
+            except _ElsewhereError as found:
+                now = self.version(script.chain, schema)
+                if number == 0 and now is not None:
+                    return now
+                raise NotMigratedError(f"the target was at {now or 'no revision'} in the midst of it") from found
+        return script.wanted
+
+    def _send(
+        self, script: Script, schema: str, phase: Phase, check: str | None, in_python: RunInPython | None
+    ) -> None:
+        deadline = time.monotonic() + TARGET_LOCK_WAIT_S
+        tries = 0
+        while True:
+            try:
+                if phase.transactional:
+                    self._send_transaction(script.chain, schema, phase, check)
+                else:
+                    self._send_alone(script.chain, schema, phase, check, in_python)
+            except _LockedError as error:
+                # Polled: a session that waits inside pg_advisory_lock deadlocks with CREATE INDEX CONCURRENTLY.
+                if time.monotonic() > deadline:
+                    raise TargetBusyError(target=schema) from error
+                time.sleep(POLL_S)
+            except (psycopg.errors.LockNotAvailable, psycopg.errors.DeadlockDetected):
+                tries += 1
+                self.attempts += 1
+                if tries == LOCK_TRIES:
+                    raise
+                time.sleep(0.1 * 2**tries)
+            else:
+                return
+
+    def _send_transaction(self, chain: Chain, schema: str, phase: Phase, check: str | None) -> None:
+        before, after = _guard(chain, schema, phase.before), _guard(chain, None, phase.after, check)
+        with _marks_heard(), self._rolled_back():
+            self.connection.execute(f"BEGIN;\n{before};\n{phase.sql}\n;{after};\nCOMMIT".encode())
+
+    def _send_alone(
+        self, chain: Chain, schema: str, phase: Phase, check: str | None, in_python: RunInPython | None
+    ) -> None:
+        with self._held(chain, schema):
+            with _marks_heard():
+                self.connection.execute(_guard(chain, None, phase.before).encode())
+            if phase.python:
+                assert in_python is not None, "revisions in Python need somebody to run them"
+                in_python(schema, phase)
+            else:
+                self._drop_invalid_indexes()
+                with self._patiently():
+                    self.connection.execute(phase.sql.encode())
+            with _marks_heard():
+                self.connection.execute(_guard(chain, None, phase.after, check).encode())
+
+    @contextmanager
+    def _rolled_back(self) -> Iterator[None]:
+        try:
+            yield
+        except psycopg.Error:
+            if not self.connection.broken:
+                self.connection.execute("ROLLBACK")
+            raise
+
+    @contextmanager
+    def _held(self, chain: Chain, schema: str) -> Iterator[None]:
+        name = _lock_name(chain, schema)
+        if not _scalar(self.connection, f"SELECT pg_try_advisory_lock(hashtextextended(%s, {_LOCKS}))", name):
+            raise _LockedError
+        try:
+            yield
+        finally:
+            if not self.connection.broken:
+                _scalar(self.connection, f"SELECT pg_advisory_unlock(hashtextextended(%s, {_LOCKS}))", name)
+
+    @contextmanager
+    def _patiently(self) -> Iterator[None]:
+        set_timeout = sql.SQL("SET lock_timeout = {}")
+        self.connection.execute(set_timeout.format(CONCURRENT_LOCK_TIMEOUT_MS))
+        try:
+            yield
+        finally:
+            if not self.connection.broken:
+                self.connection.execute(set_timeout.format(LOCK_TIMEOUT_MS))
+
+    def _drop_invalid_indexes(self) -> None:
+        for (name,) in self.connection.execute(INVALID_INDEXES).fetchall():
+            self.connection.execute(sql.SQL("DROP INDEX IF EXISTS {}").format(sql.Identifier(name)))
+
+
+def bring_to(
+    dsn: str,
+    chain: Chain,
+    schema: str,
+    wanted: str,
+    *,
+    owner: str = OWNER,
+    in_python: RunInPython | None = None,
+) -> str | None:
     """Bring the target at `schema` of the database at `dsn` to `wanted`; says where it is afterwards.
 
-    That is `wanted`, or the later revision at which it was found, and left. `dsn` is a direct connection of a role that
-    may become `owner`, who owns what is made. Committed a revision at a time; the version row is read back. DDL that
-    waits longer than LOCK_TIMEOUT_MS for a table gives way and is tried again, LOCK_TRIES times in all.
+    That is `wanted`, or the later revision at which it was found, and left. See Database.follow.
     """
-    with psycopg.connect(dsn, autocommit=True, prepare_threshold=None) as connection:
-        _settle(connection, schema, owner)
-        with _target_lock(connection, f"{chain.name}/{schema}"):
-            current = version(connection, chain)
+    database = Database.open(dsn, owner=owner)
+    try:
+        while True:
+            current = database.version(chain, schema)
             if current == wanted or not chain.upgrades(current, wanted):
                 return current
-            for phase in chain.compiled(current, wanted):
-                _send(connection, phase)
-            if version(connection, chain) != wanted:
-                raise NotMigratedError(wanted=wanted)
-            return wanted
+            script = Script(chain=chain, current=current, wanted=wanted, phases=chain.compiled(current, wanted))
+            if database.follow(script, schema, in_python) == wanted:
+                return wanted
+    finally:
+        database.close()
 
 
 def version(connection: psycopg.Connection[Any], chain: Chain) -> str | None:
@@ -73,59 +228,56 @@ def version(connection: psycopg.Connection[Any], chain: Chain) -> str | None:
     return str(row[0]) if row else None
 
 
-def _settle(connection: psycopg.Connection[Any], schema: str, owner: str) -> None:
-    settings = sql.SQL("SET ROLE {}; SET search_path = {}; SET lock_timeout = {}; SET statement_timeout = {}")
-    connection.execute(
-        settings.format(sql.Identifier(owner), sql.Identifier(schema), LOCK_TIMEOUT_MS, STATEMENT_TIMEOUT_MS)
+class _ElsewhereError(Exception):
+    pass
+
+
+class _LockedError(Exception):
+    pass
+
+
+def _lock_name(chain: Chain, schema: str) -> str:
+    return f"{chain.name}/{schema}"
+
+
+def _guard(chain: Chain, lock: str | None, expected: str | None, check: str | None = None) -> str:
+    """A query that fails, saying why, unless the target is at `expected`; with `lock`, its lock is taken as well.
+
+    The words become a boolean that they are not: a query cannot raise, and a function for it would be one more object.
+    They depend on a column, or the planner would make that of them at once.
+    """
+    table = f"{chain.version_schema}.alembic_version" if chain.version_schema else "alembic_version"
+    found = f"(SELECT version_num FROM {table})" if expected else f"(SELECT to_regclass({_quoted(table)})::text)"  # noqa: S608
+    elsewhere = f"v IS DISTINCT FROM {_quoted(expected)}" if expected else "v IS NOT NULL"
+    stops = [(elsewhere, "elsewhere")]
+    if lock is not None:
+        taken = f"pg_try_advisory_xact_lock(hashtextextended({_quoted(_lock_name(chain, lock))}, {_LOCKS}))"
+        stops.insert(0, (f"NOT {taken}", "locked"))
+    if check is not None:
+        stops.append((f"NOT ({check})", "unlike"))
+    cases = " ".join(
+        f"WHEN {condition} THEN {_quoted(_MARK + why)} || coalesce(left(v, 0), '')" for condition, why in stops
     )
+    return f"SELECT (CASE {cases} ELSE 'true' END)::boolean FROM (SELECT {found} AS v OFFSET 0) target"  # noqa: S608
 
 
 @contextmanager
-def _target_lock(connection: psycopg.Connection[Any], name: str) -> Iterator[None]:
-    # Polled: a session that waits inside pg_advisory_lock deadlocks with CREATE INDEX CONCURRENTLY.
-    deadline = time.monotonic() + TARGET_LOCK_WAIT_S
-    while not _scalar(connection, "SELECT pg_try_advisory_lock(hashtextextended(%s, 42))", name):
-        if time.monotonic() > deadline:
-            raise TargetBusyError(target=name)
-        time.sleep(POLL_S)
+def _marks_heard() -> Iterator[None]:
     try:
         yield
-    finally:
-        if not connection.broken:
-            _scalar(connection, "SELECT pg_advisory_unlock(hashtextextended(%s, 42))", name)
+    except psycopg.errors.InvalidTextRepresentation as error:
+        said = (error.diag.message_primary or "").partition(_MARK)[2].rstrip('"')
+        if said.startswith("elsewhere"):
+            raise _ElsewhereError from error
+        if said.startswith("locked"):
+            raise _LockedError from error
+        if said.startswith("unlike"):
+            raise NotMigratedError("the target lacks something that this revision brings to others") from error
+        raise
 
 
-def _send(connection: psycopg.Connection[Any], phase: Phase) -> None:
-    for attempt in range(1, LOCK_TRIES + 1):
-        try:
-            _send_once(connection, phase)
-        except (psycopg.errors.LockNotAvailable, psycopg.errors.DeadlockDetected):
-            if attempt == LOCK_TRIES:
-                raise
-            time.sleep(0.1 * 2**attempt)
-        else:
-            return
-
-
-def _send_once(connection: psycopg.Connection[Any], phase: Phase) -> None:
-    statements = phase.sql.encode()  # bytes: sent as they are, many at once
-    if phase.transactional:
-        with connection.transaction():
-            connection.execute(statements)
-        return
-    _drop_invalid_indexes(connection)
-    set_timeout = sql.SQL("SET lock_timeout = {}")
-    connection.execute(set_timeout.format(CONCURRENT_LOCK_TIMEOUT_MS))
-    try:
-        connection.execute(statements)
-    finally:
-        if not connection.broken:
-            connection.execute(set_timeout.format(LOCK_TIMEOUT_MS))
-
-
-def _drop_invalid_indexes(connection: psycopg.Connection[Any]) -> None:
-    for (name,) in connection.execute(INVALID_INDEXES).fetchall():
-        connection.execute(sql.SQL("DROP INDEX IF EXISTS {}").format(sql.Identifier(name)))
+def _quoted(text: str) -> str:
+    return "'" + text.replace("'", "''") + "'"
 
 
 def _scalar(connection: psycopg.Connection[Any], query: LiteralString, *values: object) -> Any:
