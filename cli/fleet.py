@@ -14,10 +14,13 @@ from control_plane.registry import fleet, reports, servers
 from control_plane.registry.engine import transaction
 from control_plane.registry.tables import MigrationRunRow
 from migrations.fleet.chains import HOME, Chain, Phase
+from migrations.fleet.crew import Outcome
+from migrations.fleet.gate import Blocker
+from migrations.fleet.going import Began, Event, Report, WaveBegan, WaveEnded
 from migrations.fleet.plan import Plan, Step, Target
-from migrations.fleet.run import Outcome, Report
 
 PLACES_NAMED = 3
+RUNS_SEARCHED = 100
 
 
 class TargetsAt(TypedDict):
@@ -71,9 +74,12 @@ class RunShown(TypedDict):
     """One run; `targets` counts them by what became of them."""
 
     id: str
+    direction: str
     to_revision: str
     actor: str
     state: str
+    reason: str | None
+    code_version: str
     started_at: datetime
     ended_at: datetime | None
     targets: dict[str, int]
@@ -101,8 +107,11 @@ class ReportShown(TypedDict):
 
     run_id: str | None
     to_revision: str
+    state: str
+    reason: str | None
     done: int
     failed: list[FailureShown]
+    not_started: int
     there_already: int
     ahead: list[TargetShown]
     duration_ms: int
@@ -142,20 +151,29 @@ def step_shown(step: Step) -> StepShown:
     )
 
 
-def plan_shown(work: Plan) -> dict[str, object]:
-    """A plan, every step of it."""
+def plan_shown(work: Plan, blockers: Iterable[Blocker]) -> dict[str, object]:
+    """A plan, every step of it, and which processes are in its way."""
     return {
-        "steps": [step_shown(step) for step in work.steps],
+        "steps": [{**step_shown(step), "wave": wave.number} for wave in work.waves for step in wave.steps],
+        "blocked_by": [str(blocker) for blocker in blockers],
         "there_already": work.there_already,
         "ahead": [_target(target) for target in work.ahead],
     }
 
 
-def by_database(steps: Iterable[Step]) -> dict[tuple[str, str, str, str, str], int]:
-    """How many targets of each chain, server and database go from which revision to which, in the plan's order."""
+def by_wave(work: Plan) -> dict[tuple[str, str, str, str, str, str], int]:
+    """How many targets of each chain, server and model go from which revision to which in each wave, in order."""
     kinds = (
-        (step.target.chain, step.target.server, step.target.database, step.target.revision or "", step.to_revision)
-        for step in steps
+        (
+            "homes" if wave.number == 0 else str(wave.number),
+            step.target.chain,
+            step.target.server,
+            step.target.model,
+            step.target.revision or "",
+            step.to_revision,
+        )
+        for wave in work.waves
+        for step in wave.steps
     )
     return dict(Counter(kinds))
 
@@ -174,16 +192,25 @@ def sql_of(work: Plan, tenant: Chain) -> Iterator[str]:
         yield ""
 
 
-def outcome_shown(outcome: Outcome) -> dict[str, object]:
-    """One outcome as an event."""
-    state = "failed" if outcome.error else "done"
-    return {
-        "event": "target",
-        **step_shown(outcome.step),
-        "state": state,
-        "error": outcome.error,
-        "duration_ms": outcome.duration_ms,
-    }
+def event_shown(event: Event) -> dict[str, object]:
+    """What happens in a run, as an event of a stream."""
+    match event:
+        case Began(run_id=run_id, plan=plan):
+            waves = [{"wave": wave.number, "targets": len(wave.steps)} for wave in plan.waves]
+            return {"event": "run", "run_id": run_id, "waves": waves, "there_already": plan.there_already}
+        case WaveBegan(number=number, targets=targets):
+            return {"event": "wave", "wave": number, "targets": targets}
+        case WaveEnded(number=number, done=done, failed=failed, stopped=stopped):
+            return {"event": "wave_end", "wave": number, "done": done, "failed": failed, "stopped": stopped}
+        case Outcome():
+            return {
+                "event": "target",
+                **step_shown(event.step),
+                "state": "failed" if event.error else "done",
+                "error": event.error,
+                "attempts": event.attempts,
+                "duration_ms": event.duration_ms,
+            }
 
 
 def report_shown(report: Report, to_revision: str) -> ReportShown:
@@ -191,8 +218,11 @@ def report_shown(report: Report, to_revision: str) -> ReportShown:
     return ReportShown(
         run_id=str(report.run_id) if report.run_id else None,
         to_revision=to_revision,
+        state=report.state,
+        reason=report.reason,
         done=report.done,
         failed=[FailureShown(**step_shown(outcome.step), error=outcome.error) for outcome in report.failed],
+        not_started=report.not_started,
         there_already=report.there_already,
         ahead=[_target(target) for target in report.ahead],
         duration_ms=report.duration_ms,
@@ -203,6 +233,13 @@ def history(platform: Platform, limit: int) -> list[RunShown]:
     """The newest runs, newest first."""
     with transaction(platform.engine) as session:
         return [_run(row, states) for row, states in fleet.runs(session, limit)]
+
+
+def newest_unfinished(platform: Platform) -> UUID | None:
+    """The newest run that did not bring every target to where it meant to."""
+    with transaction(platform.engine) as session:
+        ended = (row.id for row, states in fleet.runs(session, RUNS_SEARCHED) if set(states) - {"done"})
+        return next(ended, None)
 
 
 def run_details(platform: Platform, run_id: UUID) -> RunDetails:
@@ -243,9 +280,12 @@ def _target(target: Target) -> TargetShown:
 def _run(row: MigrationRunRow, states: dict[str, int]) -> RunShown:
     return RunShown(
         id=str(row.id),
+        direction=row.direction,
         to_revision=row.to_revision,
         actor=row.actor,
         state=row.state,
+        reason=row.reason,
+        code_version=row.code_version,
         started_at=row.started_at,
         ended_at=row.ended_at,
         targets=states,
@@ -253,4 +293,6 @@ def _run(row: MigrationRunRow, states: dict[str, int]) -> RunShown:
 
 
 def _script(phase: Phase) -> list[str]:
+    if phase.python:
+        return [f"-- {phase.after} is a revision in Python: Alembic runs it in each target"]
     return ["BEGIN;", phase.sql, "COMMIT;"] if phase.transactional else [phase.sql]

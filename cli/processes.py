@@ -19,8 +19,10 @@ from cli.wiring import Platform, open_platform
 from control_plane.api.app import ControlParts, create_control_app
 from control_plane.api.dispatch import ByHost
 from control_plane.log import configure_logging
+from control_plane.routing.announcing import Announcer
 from control_plane.routing.feed import Roll
 from control_plane.routing.road import Road
+from migrations.fleet import gate
 from provisioning import worker
 
 DRAIN_S = 10
@@ -63,13 +65,15 @@ def run_worker(data: Path | None) -> None:
 
 def create_app(platform: Platform) -> ASGIApp:
     """Both apps behind one port, told apart by host; the road and the roll live as long as the app's lifespan."""
-    app = Starlette(lifespan=partial(_lifespan, platform))
+    # Read before anything is served: a chain that cannot be read is told in a line.
+    older = gate.older(platform.chain, platform.app.revisions)
+    app = Starlette(lifespan=partial(_lifespan, platform, older))
     app.router.default = ByHost(app.state)
     return app
 
 
 @asynccontextmanager
-async def _lifespan(platform: Platform, app: Starlette) -> AsyncIterator[None]:
+async def _lifespan(platform: Platform, older: frozenset[str], app: Starlette) -> AsyncIterator[None]:
     settings = platform.settings
     roll = Roll(
         platform.engine,
@@ -78,8 +82,10 @@ async def _lifespan(platform: Platform, app: Starlette) -> AsyncIterator[None]:
         settings.snapshot_file,
         poll_s=settings.limits.feed_poll_s,
     )
-    road = Road(settings, platform.keyring, roll, revisions=platform.app.revisions)
+    road = Road(settings, platform.keyring, roll, revisions=platform.app.revisions, older=older)
+    announcer = Announcer(platform.engine, "api", platform.app.revisions)
     await asyncio.to_thread(roll.start)
+    announcer.start()
     try:
         await road.check_shared_homes()
         parts = ControlParts(
@@ -97,6 +103,7 @@ async def _lifespan(platform: Platform, app: Starlette) -> AsyncIterator[None]:
         yield
     finally:
         await road.close()
+        await asyncio.to_thread(announcer.stop)
         await asyncio.to_thread(roll.stop)
 
 

@@ -22,6 +22,7 @@ class TenantInList(TypedDict):
     model: str
     status: str
     plan: str
+    labels: list[str]
     created_at: datetime
 
 
@@ -57,6 +58,7 @@ def in_list(row: TenantRow) -> TenantInList:
         model=row.model,
         status=row.status,
         plan=row.plan,
+        labels=row.labels,
         created_at=row.created_at,
     )
 

@@ -20,6 +20,7 @@ from control_plane.registry import fleet, servers, tenants
 from control_plane.registry.engine import control_engine, sqlalchemy_url, transaction
 from control_plane.registry.fleet import Revisions
 from control_plane.routing.seam import load_tenant_app
+from migrations.fleet import gate
 from migrations.fleet.chains import CONTROL, HOME, Chain
 from migrations.fleet.replay import bring_to, version
 from provisioning.estate import Estate
@@ -59,6 +60,7 @@ def bootstrap(layout: Layout, *, pooler_version: tuple[int, int], tenant_revisio
         )
         first = Revisions(home=HOME.head, tenant=estate.chain.checked(tenant_revision))
         with transaction(engine) as session:
+            gate.publish(session, estate.chain)
             fleet.set_wanted(session, first, replace=False)
             wanted = fleet.wanted(session)
         _refuse_a_newer_fleet(wanted, estate.chain)

@@ -8,9 +8,11 @@ from sqlalchemy import Engine
 
 from control_plane.domain.server import Server
 from control_plane.keyring import Keyring
+from control_plane.registry.fleet import Revisions
 from control_plane.routing.seam import TenantApp
 from control_plane.settings import Settings
 from migrations.fleet.chains import Chain, tenant_chain
+from migrations.fleet.references import References
 from provisioning.databases import Builder
 from provisioning.pooler.apply import Pooler
 
@@ -33,6 +35,15 @@ class Estate:
     def pooler(self) -> Pooler:
         """The platform's pooler."""
         return Pooler(self.settings, self.engine)
+
+    @property
+    def references(self) -> References:
+        """What targets are held against: homes built by the same hands as all others, read and dropped again."""
+
+        def furnish(server: Server, database: str, revisions: Revisions) -> None:
+            self.builder(server).build_shared(database, revisions, with_tables=True)
+
+        return References(self.engine, self.chain, furnish)
 
     def builder(self, server: Server) -> Builder:
         """What builds on that server."""

@@ -17,8 +17,10 @@ import structlog
 from dbos import DBOS, DBOSClient, DBOSConfig
 
 from control_plane.domain.errors import ConflictError
-from control_plane.registry.engine import control_engine
+from control_plane.registry.engine import control_engine, transaction
 from control_plane.registry.workflows import APPLICATION, QUEUE
+from control_plane.routing.announcing import Announcer
+from migrations.fleet import gate
 from provisioning import workflows
 from provisioning.estate import Estate
 from provisioning.inside import Inside
@@ -43,8 +45,12 @@ class WorkerIdTakenError(ConflictError):
 def running(estate: Estate) -> Iterator[None]:
     """Take work until the block ends; steps in flight then get a few seconds to finish."""
     settings = estate.settings
+    with transaction(estate.engine) as session:
+        gate.publish(session, estate.chain)
     with _life_line(settings.control_dsn, settings.worker_id) as life_line:
         inside = Inside(estate)
+        announcer = Announcer(estate.engine, "worker", estate.app.revisions)
+        announcer.start()
         try:
             workflows.register(Tools(estate=estate, inside=inside))
             _launch(estate)
@@ -53,6 +59,7 @@ def running(estate: Estate) -> Iterator[None]:
         finally:
             DBOS.destroy(workflow_completion_timeout_sec=5)
             inside.close()
+            announcer.stop()
 
 
 def _launch(estate: Estate) -> None:

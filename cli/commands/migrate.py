@@ -2,28 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from pathlib import Path
 from typing import Annotated
+from uuid import UUID
 
 import typer
 
 from cli import fleet, output
+from cli.commands import revisions
 from cli.fleet import FleetShown, ReportShown, RunDetails, RunShown
 from cli.loading import command_group
+from cli.migrating import options
+from cli.migrating.following import Run, followed
 from cli.options import DataOption, JsonOption
 from cli.wiring import Platform, open_platform
 from control_plane.domain.errors import UsageError
 from control_plane.domain.ids import parse_id
+from migrations.fleet.gate import Blocker
+from migrations.fleet.going import STOPPED_BY_SOMEBODY, Report
 from migrations.fleet.plan import Plan
-from migrations.fleet.run import Outcome, Report
+from migrations.fleet.wishes import AT_ONCE, FAILURES, Wishes
 
-INTERRUPTED = 130
-"""What shells say of a command that ctrl-C ended."""
 RUNS_SHOWN = 20
+STOPPED = 130
+"""What shells say of a command that ctrl-C ended."""
 
 app = command_group()
-
-ToOption = Annotated[str, typer.Option("--to", metavar="REVISION", help="Of the tenant tables.")]
 
 
 @app.command()
@@ -42,49 +46,145 @@ def status(data: DataOption = None, as_json: JsonOption = False) -> None:
 
 @app.command()
 def plan(
-    to: ToOption = "head",
+    to: options.ToOption = "head",
+    down: Annotated[bool, typer.Option("--down", help="What `migrate down` would do.")] = False,
     sql: Annotated[bool, typer.Option("--sql", help="Print the exact SQL, once a kind of target.")] = False,
+    tenant: options.TenantOption = None,
+    label: options.LabelOption = None,
+    server: options.ServerOption = None,
+    canary: options.CanaryOption = None,
+    waves: options.WavesOption = options.WAVES,
+    enterprise: options.EnterpriseOption = "last",
+    verify: options.VerifyOption = False,
     data: DataOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Show what `migrate up` would do; changes nothing.
+    """Show what `migrate up` would do, and in which waves; changes nothing.
 
+    \b
     Example: copyhold migrate plan --sql
+    Example: copyhold migrate plan --canary label:friendly --waves 5%,25%,100%
     """
+    wished = options.wishes(
+        to,
+        down=down,
+        tenants=tenant,
+        labels=label,
+        servers=server,
+        canaries=canary,
+        waves=waves,
+        enterprise=enterprise,
+        verify=verify,
+    )
     with open_platform(data) as platform:
-        work = platform.fleet.plan(to)
-        script = "\n".join(fleet.sql_of(work, platform.chain)) if sql else None
-    if as_json:
-        output.print_json({**fleet.plan_shown(work), **({"sql": script} if sql else {})})
-    elif script is not None:
-        output.say(script or "-- nothing to do")
-    else:
-        _print_plan(work)
+        _show_plan(platform, wished, sql=sql, as_json=as_json)
 
 
 @app.command()
-def up(to: ToOption = "head", data: DataOption = None, as_json: JsonOption = False) -> None:
-    """Bring every target to a revision; exit 1 if one could not be.
+def up(
+    to: options.ToOption = "head",
+    tenant: options.TenantOption = None,
+    label: options.LabelOption = None,
+    server: options.ServerOption = None,
+    canary: options.CanaryOption = None,
+    waves: options.WavesOption = options.WAVES,
+    enterprise: options.EnterpriseOption = "last",
+    max_failures: options.FailuresOption = FAILURES,
+    at_once: options.AtOnceOption = AT_ONCE,
+    pause: options.PauseOption = 0,
+    approve: options.ApproveOption = False,
+    verify: options.VerifyOption = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the plan and stop.")] = False,
+    data: DataOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Bring every target to a revision, wave after wave; exit 1 if one could not be.
 
-    A target that fails does not stop the others, and what is done stays done: the same command again goes on with the
-    rest. With --json, one event a line, then a summary.
+    The first wave is one target, or the canaries; if more of a wave fail than may, nothing else begins. What is done
+    stays done: the same command again goes on with the rest. With --json, one event a line, then a summary.
 
+    \b
     Example: copyhold migrate up
+    Example: copyhold migrate up --canary label:friendly --waves 5%,25%,100% --approve
+    Example: copyhold migrate up --tenant acme --to 0002
     """
+    wished = options.wishes(
+        to,
+        tenants=tenant,
+        labels=label,
+        servers=server,
+        canaries=canary,
+        waves=waves,
+        enterprise=enterprise,
+        max_failures=max_failures,
+        at_once=at_once,
+        pause_s=pause,
+        verify=verify,
+    )
+    with open_platform(data) as platform:
+        if dry_run:
+            _show_plan(platform, wished, sql=False, as_json=as_json)
+        else:
+            wanted = platform.chain.checked(to)
+            run: Run = lambda hands: platform.fleet.run(wished, platform.actor, hands)  # noqa: E731
+            _ended(followed(platform, run, as_json=as_json, approve=approve), wanted, as_json)
+
+
+@app.command()
+def down(
+    to: Annotated[str, typer.Option("--to", metavar="REVISION", help="An earlier one, of the tenant tables.")],
+    tenant: options.TenantOption = None,
+    label: options.LabelOption = None,
+    server: options.ServerOption = None,
+    waves: options.WavesOption = options.WAVES,
+    max_failures: options.FailuresOption = FAILURES,
+    yes: Annotated[bool, typer.Option("--yes", help="Do it; without, only the plan is shown.")] = False,
+    data: DataOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Take revisions back, where each of them says that it can be; without --yes only the plan is shown.
+
+    Example: copyhold migrate down --to 0001 --tenant acme --yes
+    """
+    wished = options.wishes(
+        to, down=True, tenants=tenant, labels=label, servers=server, waves=waves, max_failures=max_failures
+    )
     with open_platform(data) as platform:
         wanted = platform.chain.checked(to)
-        try:
-            report = migrated(platform, wanted, quiet=as_json)
-        except KeyboardInterrupt as error:
-            output.note("interrupted; what is done stays done, and `copyhold migrate up` goes on with the rest")
-            raise typer.Exit(INTERRUPTED) from error
-    shown = fleet.report_shown(report, wanted)
-    if as_json:
-        output.print_event({"event": "summary", **shown})
-    else:
-        _print_report(shown)
-    if report.failed:
-        raise typer.Exit(1)
+        platform.chain.compiled(platform.chain.head, wanted)
+        if not yes:
+            _show_plan(platform, wished, sql=False, as_json=as_json)
+            output.note("nothing was done; --yes takes these back")
+            return
+        run: Run = lambda hands: platform.fleet.run(wished, platform.actor, hands)  # noqa: E731
+        _ended(followed(platform, run, as_json=as_json), wanted, as_json)
+
+
+@app.command()
+def resume(
+    run: Annotated[str | None, typer.Argument(metavar="[RUN]", help="The newest unfinished one without it.")] = None,
+    approve: options.ApproveOption = False,
+    data: DataOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Go on with a run that was stopped, interrupted or killed, from where its targets really are.
+
+    Example: copyhold migrate resume
+    """
+    _go_on(run, failed_only=False, approve=approve, data=data, as_json=as_json)
+
+
+@app.command()
+def retry(
+    run: Annotated[str | None, typer.Argument(metavar="[RUN]", help="The newest unfinished one without it.")] = None,
+    data: DataOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Try again what failed in a run, and nothing else.
+
+    Example: copyhold migrate retry 01932c07-a0de-7cc2-a6f4-5cc4f0d8e1b2
+    """
+    _go_on(run, failed_only=True, approve=False, data=data, as_json=as_json)
 
 
 @app.command()
@@ -109,24 +209,45 @@ def history(
             _print_run(fleet.run_details(platform, run_id), as_json)
 
 
-def migrated(platform: Platform, to: str, *, quiet: bool) -> Report:
-    """Bring the fleet to `to`, telling each outcome: as events when `quiet`, else as progress."""
-    total = len(platform.fleet.plan(to).steps)
-    with output.progress("migrating", total, quiet=quiet, counting=True) as tell:
-        return platform.fleet.run(to, platform.actor, _event if quiet else _line(tell))
+def _go_on(run: str | None, *, failed_only: bool, approve: bool, data: Path | None, as_json: bool) -> None:
+    with open_platform(data) as platform:
+        run_id = _meant(platform, run)
+        wanted = fleet.run_details(platform, run_id)["to_revision"]
+        going: Run = lambda hands: platform.fleet.resume(run_id, platform.actor, hands, failed_only=failed_only)  # noqa: E731
+        _ended(followed(platform, going, as_json=as_json, approve=approve), wanted, as_json)
 
 
-def _event(outcome: Outcome, _: int) -> None:
-    output.print_event(fleet.outcome_shown(outcome))
+def _meant(platform: Platform, run: str | None) -> UUID:
+    if run is None:
+        if (newest := fleet.newest_unfinished(platform)) is None:
+            raise UsageError("there is no run to go on with: each has ended well")
+        return newest
+    if (run_id := parse_id(run)) is None:
+        raise UsageError(f"{run!r} is not a run's id; `copyhold migrate history` shows them")
+    return run_id
 
 
-def _line(tell: output.Tell) -> Callable[[Outcome, int], None]:
-    def on_outcome(outcome: Outcome, _: int) -> None:
-        target = outcome.step.target
-        place = f"{target.server} / {target.database} / {target.schema}"
-        tell(f"failed: {place}: {outcome.error}" if outcome.error else None)
+def _show_plan(platform: Platform, wished: Wishes, *, sql: bool, as_json: bool) -> None:
+    work, blockers = platform.fleet.plan(wished), platform.fleet.blockers(wished)
+    script = "\n".join(fleet.sql_of(work, platform.chain)) if sql else None
+    if as_json:
+        output.print_json({**fleet.plan_shown(work, blockers), **({"sql": script} if sql else {})})
+    elif script is not None:
+        output.say(script or "-- nothing to do")
+    else:
+        _print_plan(work, blockers)
 
-    return on_outcome
+
+def _ended(report: Report, wanted: str, as_json: bool) -> None:
+    shown = fleet.report_shown(report, wanted)
+    if as_json:
+        output.print_event({"event": "summary", **shown})
+    else:
+        _print_report(shown)
+    if report.reason == STOPPED_BY_SOMEBODY:
+        raise typer.Exit(STOPPED)
+    if report.failed or report.reason:
+        raise typer.Exit(1)
 
 
 def _print_fleet(shown: FleetShown) -> None:
@@ -144,13 +265,15 @@ def _print_fleet(shown: FleetShown) -> None:
         output.say(f"ahead of this version: {place} is at {target['revision']}")
 
 
-def _print_plan(work: Plan) -> None:
+def _print_plan(work: Plan, blockers: list[Blocker]) -> None:
     if work.steps:
         output.print_table(
-            ("chain", "server", "database", "from", "to", "targets"),
-            [(*kind, count) for kind, count in fleet.by_database(work.steps).items()],
+            ("wave", "chain", "server", "model", "from", "to", "targets"),
+            [(*kind, count) for kind, count in fleet.by_wave(work).items()],
         )
         output.say()
+    for blocker in blockers:
+        output.say(f"in the way: {blocker}")
     output.say(f"{output.counted(len(work.steps), 'target')} to migrate, {work.there_already} there already")
     _print_ahead(len(work.ahead))
 
@@ -164,11 +287,15 @@ def _print_report(shown: ReportShown) -> None:
             f"{shown['done']} done, {len(shown['failed'])} failed, {shown['there_already']} there already, in {took}"
         )
     _print_ahead(len(shown["ahead"]))
+    if shown["reason"]:
+        output.note(f"stopped: {shown['reason']}; {output.counted(shown['not_started'], 'target')} not started")
     for failure in shown["failed"]:
         place = f"{failure['server']} / {failure['database']} / {failure['schema']}"
         output.note(f"{place} stays at {failure['from_revision']}: {failure['error']}")
     if shown["failed"]:
         output.note(f"see it again: copyhold migrate history --run {shown['run_id']}")
+    if shown["failed"] or shown["not_started"]:
+        output.note("go on with: copyhold migrate resume")
 
 
 def _print_ahead(count: int) -> None:
@@ -201,6 +328,8 @@ def _print_run(run: RunDetails, as_json: bool) -> None:
             ("to", run["to_revision"]),
             ("by", run["actor"]),
             ("state", run["state"]),
+            ("reason", run["reason"]),
+            ("code", run["code_version"]),
             ("started", run["started_at"]),
             ("ended", run["ended_at"]),
             ("targets", _states(run)),
@@ -219,3 +348,7 @@ def _print_run(run: RunDetails, as_json: bool) -> None:
 
 def _states(run: RunShown | RunDetails) -> str:
     return ", ".join(f"{count} {state}" for state, count in sorted(run["targets"].items()))
+
+
+app.command()(revisions.lint)
+app.command()(revisions.new)

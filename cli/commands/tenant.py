@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
@@ -16,6 +16,7 @@ from cli.loading import command_group
 from cli.options import DataOption, JsonOption
 from cli.showing import TenantInList, TenantShown, home_in_line, in_list, tenant_shown
 from cli.wiring import Platform, open_platform
+from control_plane.domain.errors import UsageError
 from control_plane.domain.tenant import Model, Plan, Status
 from control_plane.emails import checked_email
 from control_plane.entitlements import change_plan
@@ -23,6 +24,7 @@ from control_plane.registry import tenants
 from control_plane.registry.engine import transaction
 from control_plane.registry.tables import ProgressRow, TenantRow
 from control_plane.tenants import service
+from control_plane.tenants.labels import change_labels, checked_label
 from control_plane.tenants.service import OwnerWish, TenantWish
 from provisioning import steps
 
@@ -44,6 +46,7 @@ def create(
     server: Annotated[str | None, typer.Option("--server", help="Where it is to live; chosen without it.")] = None,
     region: Annotated[str | None, typer.Option("--region", help="Only servers of this region.")] = None,
     email: Annotated[str | None, typer.Option("--email", help="Its owner, who is given a link to sign in.")] = None,
+    label: Annotated[list[str] | None, typer.Option("--label", help="To choose it by; may be repeated.")] = None,
     wait: Annotated[bool, typer.Option("--wait/--no-wait", help="Return once it is ready, or at once.")] = True,
     data: DataOption = None,
     as_json: JsonOption = False,
@@ -64,6 +67,7 @@ def create(
         server=server,
         region=region,
         owner=owner_of(email) if email else None,
+        labels=tuple(label or ()),
     )
     started = time.monotonic()
     with open_platform(data) as platform:
@@ -84,24 +88,30 @@ def create(
 def list_(
     status: Annotated[Status | None, typer.Option("--status", help="Only those.")] = None,
     search: Annotated[str | None, typer.Option("--search", metavar="TEXT", help="In slug or name.")] = None,
+    label: Annotated[str | None, typer.Option("--label", help="Only those that have it.")] = None,
     data: DataOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """List tenants, oldest first.
 
+    \b
     Example: copyhold tenant list --status active --search glob
+    Example: copyhold tenant list --label canary
     """
     with open_platform(data) as platform:
-        found = listed(platform, status, search)
+        found = listed(platform, status, search, label)
     if as_json:
         output.print_json(found)
     elif found:
         output.print_table(
-            ("slug", "name", "model", "plan", "status", "id"),
-            [(row["slug"], row["name"], row["model"], row["plan"], row["status"], row["id"]) for row in found],
+            ("slug", "name", "model", "plan", "status", "labels", "id"),
+            [
+                (row["slug"], row["name"], row["model"], row["plan"], row["status"], row["labels"], row["id"])
+                for row in found
+            ],
         )
     else:
-        output.note("no tenants" if status is None and search is None else "no such tenants")
+        output.note("no tenants" if status is None and search is None and label is None else "no such tenants")
 
 
 @app.command()
@@ -148,6 +158,34 @@ def plan(
 
 
 @app.command()
+def label(
+    tenant: TenantArgument,
+    add: Annotated[list[str] | None, typer.Option("--add", metavar="LABEL", help="May be repeated.")] = None,
+    remove: Annotated[list[str] | None, typer.Option("--remove", metavar="LABEL", help="May be repeated.")] = None,
+    data: DataOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Add labels to a tenant and remove others. `migrate up` and `tenant list` choose tenants by them.
+
+    A label is 1 to 40 small letters, digits and hyphens; a tenant has 20 at most.
+
+    \b
+    Example: copyhold tenant label globex --add canary
+    Example: copyhold tenant label globex --add early --add eu --remove canary
+    """
+    if not add and not remove:
+        raise UsageError("say which: --add LABEL, --remove LABEL")
+    with open_platform(data) as platform:
+        put_labels(platform, tenant, add or [], remove or [])
+        shown = tenant_shown(platform, tenant)
+    if as_json:
+        output.print_json(shown)
+    else:
+        has = f"is labelled {', '.join(shown['labels'])}" if shown["labels"] else "has no labels"
+        output.say(f"{shown['slug']} {has}")
+
+
+@app.command()
 def suspend(tenant: TenantArgument, data: DataOption = None, as_json: JsonOption = False) -> None:
     """Refuse a tenant everywhere until it is resumed. Nothing of it is lost.
 
@@ -179,16 +217,26 @@ def owner_of(email: str) -> OwnerWish:
     return OwnerWish(email=address, name=address.partition("@")[0])
 
 
-def listed(platform: Platform, status: Status | None, search: str | None) -> list[TenantInList]:
-    """Every tenant of that status whose slug or name holds `search`, oldest first."""
+def listed(
+    platform: Platform, status: Status | None, search: str | None, label: str | None = None
+) -> list[TenantInList]:
+    """Every tenant of that status, with that label, whose slug or name holds `search`, oldest first."""
+    wanted = checked_label(label) if label is not None else None
     with transaction(platform.engine) as session:
-        return [in_list(row) for row in tenants.search(session, search, status)]
+        return [in_list(row) for row in tenants.search(session, search, status, wanted)]
 
 
 def put_on_plan(platform: Platform, tenant: str, plan: Plan) -> bool:
     """Whether the tenant was on another plan before."""
     with transaction(platform.engine) as session:
         return change_plan(session, tenants.find(session, tenant, lock=True), plan, platform.actor)
+
+
+def put_labels(platform: Platform, tenant: str, add: Sequence[str], remove: Sequence[str]) -> bool:
+    """Whether that changed the tenant's labels; LabelError and the like, in words, when it cannot."""
+    with transaction(platform.engine) as session:
+        row = tenants.find(session, tenant, lock=True)
+        return change_labels(session, row, add=add, remove=remove, actor=platform.actor)
 
 
 def newest_workflow(platform: Platform, tenant: str) -> str | None:
@@ -268,6 +316,7 @@ def _print_shown(tenant: TenantShown) -> None:
         ("status", tenant["status"]),
         ("plan", tenant["plan"]),
         ("model", tenant["model"]),
+        ("labels", tenant["labels"]),
         ("home", home_in_line(tenant["home"]) if tenant["home"] else None),
         ("epoch", tenant["epoch"]),
         ("revision", tenant["revision"]),

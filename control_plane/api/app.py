@@ -6,7 +6,7 @@ from fastapi import FastAPI
 from starlette.types import ASGIApp
 
 from control_plane.api import metrics, probes, signup
-from control_plane.api.admin import audit, fleet, servers, staff, tenants
+from control_plane.api.admin import audit, fleet, processes, servers, staff, tenants
 from control_plane.api.bodies import BoundedBodies
 from control_plane.api.control import Control, ControlParts
 from control_plane.api.errors import ANY_OTHER, install_errors
@@ -29,6 +29,6 @@ def create_control_app(parts: ControlParts) -> ASGIApp:
     app.state.control = Control(parts)
     install_errors(app)
     app.add_middleware(NeverCached)
-    for module in (signup, staff, tenants, servers, fleet, audit, probes, metrics):
+    for module in (signup, staff, tenants, servers, fleet, processes, audit, probes, metrics):
         app.include_router(module.router)
     return BoundedBodies(app, limit)

@@ -61,4 +61,6 @@ class Route:
     epoch: int
     revision: str | None
     home: Home | None
+    needs: str | None = None
+    """The oldest revision that an app has to know to work with the home; see domain.compatibility."""
     keys: tuple[ApiKey, ...] = ()

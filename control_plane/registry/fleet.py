@@ -2,25 +2,49 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Engine, Text, cast, func, select, update
+from sqlalchemy import (
+    Engine,
+    Integer,
+    Text,
+    Uuid,
+    Values,
+    and_,
+    cast,
+    column,
+    func,
+    select,
+    update,
+    values,
+)
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
+from control_plane.domain.errors import ConflictError
+from control_plane.domain.tenant import Model
 from control_plane.registry.tables import (
     DatabaseRow,
     FleetRow,
+    HomeRow,
     MigrationRunRow,
     MigrationTargetRow,
     TargetRow,
+    TenantRow,
 )
 
 _LOCKS_OF_RUNS = 43
 """Keeps these advisory locks apart from those of other uses."""
+
+
+class FleetBusyError(ConflictError):
+    """Another run over the fleet goes on."""
+
+    code = "fleet_busy"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,13 +94,76 @@ def set_target_revision(session: Session, database_id: UUID, schema: str, revisi
     )
 
 
+@dataclass(frozen=True, kw_only=True)
+class PlacedTarget:
+    """A target of the tenant chain, where it is, and the one tenant that lives there (none is told of a pool)."""
+
+    database_id: UUID
+    database: str
+    server: str
+    model: str
+    schema: str
+    revision: str | None
+    tenant_id: UUID | None
+    slug: str | None
+    plan: str | None
+    status: str | None
+    labels: list[str] | None
+
+
+def placed_targets(session: Session) -> list[PlacedTarget]:
+    """Every target of the tenant chain, by server, database and schema."""
+    lives_there = and_(
+        HomeRow.database_id == TargetRow.database_id,
+        HomeRow.schema == TargetRow.schema,
+        HomeRow.state != "left",
+        HomeRow.model != str(Model.POOL),
+    )
+    query = (
+        select(
+            DatabaseRow.id,
+            DatabaseRow.name,
+            DatabaseRow.server,
+            DatabaseRow.model,
+            TargetRow.schema,
+            TargetRow.revision,
+            TenantRow.id,
+            TenantRow.slug,
+            TenantRow.plan,
+            TenantRow.status,
+            TenantRow.labels,
+        )
+        .join(TargetRow, TargetRow.database_id == DatabaseRow.id)
+        .outerjoin(HomeRow, lives_there)
+        .outerjoin(TenantRow, TenantRow.id == HomeRow.tenant_id)
+        .order_by(DatabaseRow.server, DatabaseRow.name, TargetRow.schema)
+    )
+    names = [field.name for field in fields(PlacedTarget)]
+    return [PlacedTarget(**dict(zip(names, row, strict=True))) for row in session.execute(query)]
+
+
 @contextmanager
-def shown_alive(engine: Engine, run_id: UUID) -> Iterator[None]:
-    """Hold a lock for a run that goes on in this block: it ends with its connection, and so with a killed process."""
+def holding_fleet(engine: Engine, run_id: UUID) -> Iterator[None]:
+    """Hold the fleet for a run that goes on in this block: one at a time.
+
+    The lock ends with its connection, and so with a killed process. FleetBusyError, naming the run that goes on.
+    """
     with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
         connection.detach()  # its end must end the session, and with it the lock
+        if not connection.scalar(select(func.pg_try_advisory_lock(_LOCKS_OF_RUNS, 0))):
+            with Session(engine) as session:
+                raise FleetBusyError(_who_runs(session))
         connection.execute(select(func.pg_advisory_lock(func.hashtextextended(str(run_id), _LOCKS_OF_RUNS))))
         yield
+
+
+def _who_runs(session: Session) -> str:
+    row = session.scalars(
+        select(MigrationRunRow).where(MigrationRunRow.state == "running").order_by(MigrationRunRow.id.desc())
+    ).first()
+    if row is None:
+        return "another run over the fleet is about to begin"
+    return f"run {row.id} by {row.actor} goes on since {row.started_at:%Y-%m-%d %H:%M:%S}: wait for it, or stop it"
 
 
 def close_dead_runs(session: Session) -> None:
@@ -85,43 +172,106 @@ def close_dead_runs(session: Session) -> None:
     session.execute(
         update(MigrationRunRow)
         .where(MigrationRunRow.state == "running", func.pg_try_advisory_xact_lock(lock))
-        .values(state="interrupted", ended_at=func.now())
+        .values(state="interrupted", ended_at=func.now(), reason="its process ended in the midst of it")
     )
 
 
-def start_run(session: Session, run_id: UUID, to_revision: str, actor: str) -> None:
-    """Open a run in the ledger."""
+def start_run(session: Session, row: MigrationRunRow) -> None:
+    """Open a run in the ledger, or open it again to go on with it."""
     close_dead_runs(session)
-    session.add(MigrationRunRow(id=run_id, to_revision=to_revision, actor=actor, state="running"))
+    session.merge(row)
     session.flush()
 
 
-def plan_targets(session: Session, rows: Iterable[MigrationTargetRow]) -> None:
-    """Write what a run is going to do before it does any of it."""
-    session.add_all(rows)
+def plan_targets(session: Session, rows: Sequence[dict[str, Any]]) -> None:
+    """Write what a run is going to do before it does any of it; what is written already is planned anew."""
+    if rows:
+        statement = insert(MigrationTargetRow)
+        again = {name: statement.excluded[name] for name in ("from_revision", "to_revision", "state", "wave")}
+        keys = ["run_id", "chain", "database_id", "schema"]
+        session.execute(statement.on_conflict_do_update(index_elements=keys, set_={**again, "error": None}), rows)
 
 
-def record_target(
-    session: Session, row: MigrationTargetRow, state: str, *, error: str | None, duration_ms: int
-) -> None:
-    """Write what became of one target."""
+@dataclass(frozen=True, kw_only=True)
+class TargetOutcome:
+    """What became of one target. `revision` is where it is now; None when that did not change."""
+
+    chain: str
+    database_id: UUID
+    schema: str
+    state: str
+    revision: str | None
+    attempts: int
+    error: str | None
+    duration_ms: int
+
+
+def record_outcomes(session: Session, run_id: UUID, outcomes: Sequence[TargetOutcome]) -> None:
+    """Write what became of some targets, into the run's ledger and onto the roll."""
+    if not outcomes:
+        return
+    given = _as_table(outcomes)
+    same = (
+        MigrationTargetRow.run_id == run_id,
+        MigrationTargetRow.chain == given.c.chain,
+        MigrationTargetRow.database_id == given.c.database_id,
+        MigrationTargetRow.schema == given.c.schema,
+    )
+    told = {name: given.c[name] for name in ("state", "error", "duration_ms")}
+    attempts = MigrationTargetRow.attempts + given.c.attempts
+    session.execute(update(MigrationTargetRow).where(*same).values(**told, attempts=attempts))
+    arrived = given.c.revision.is_not(None)
+    session.execute(
+        update(TargetRow)
+        .where(
+            TargetRow.database_id == given.c.database_id,
+            TargetRow.schema == given.c.schema,
+            given.c.chain == "tenant",
+            arrived,
+        )
+        .values(revision=given.c.revision, checked_at=func.now())
+    )
+    session.execute(
+        update(DatabaseRow)
+        .where(DatabaseRow.id == given.c.database_id, given.c.chain == "home", arrived)
+        .values(home_revision=given.c.revision)
+    )
+
+
+def _as_table(outcomes: Sequence[TargetOutcome]) -> Values:
+    columns = (
+        column("chain", Text),
+        column("database_id", Uuid),
+        column("schema", Text),
+        column("state", Text),
+        column("revision", Text),
+        column("attempts", Integer),
+        column("error", Text),
+        column("duration_ms", Integer),
+    )
+    rows = [tuple(getattr(outcome, each.name) for each in columns) for outcome in outcomes]
+    return values(*columns, name="given").data(rows)
+
+
+def end_run(session: Session, run_id: UUID, state: str, reason: str | None = None) -> None:
+    """Close a run in the ledger; what it had planned and not begun is recorded as not started."""
     session.execute(
         update(MigrationTargetRow)
-        .where(
-            MigrationTargetRow.run_id == row.run_id,
-            MigrationTargetRow.chain == row.chain,
-            MigrationTargetRow.database_id == row.database_id,
-            MigrationTargetRow.schema == row.schema,
-        )
-        .values(state=state, error=error, duration_ms=duration_ms)
+        .where(MigrationTargetRow.run_id == run_id, MigrationTargetRow.state == "planned")
+        .values(state="not_started")
     )
-
-
-def end_run(session: Session, run_id: UUID, state: str) -> None:
-    """Close a run in the ledger."""
     session.execute(
-        update(MigrationRunRow).where(MigrationRunRow.id == run_id).values(state=state, ended_at=func.now())
+        update(MigrationRunRow)
+        .where(MigrationRunRow.id == run_id)
+        .values(state=state, ended_at=func.now(), reason=reason)
     )
+
+
+def unfinished(session: Session, run_id: UUID, *, failed_only: bool) -> Sequence[MigrationTargetRow]:
+    """The targets that a run has not brought to where it meant to."""
+    query = select(MigrationTargetRow).where(MigrationTargetRow.run_id == run_id)
+    wanted = MigrationTargetRow.state == "failed" if failed_only else MigrationTargetRow.state != "done"
+    return session.scalars(query.where(wanted)).all()
 
 
 def runs(session: Session, limit: int) -> Sequence[tuple[MigrationRunRow, dict[str, int]]]:

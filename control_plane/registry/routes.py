@@ -17,6 +17,7 @@ from control_plane.registry.tables import (
     DatabaseRow,
     FeedRow,
     HomeRow,
+    RevisionRow,
     RouteRow,
     TargetRow,
     TenantRow,
@@ -49,11 +50,12 @@ def route_of(session: Session, tenant_id: UUID) -> Route | None:
 
 def _tenants() -> Select[*tuple[Any, ...]]:
     return (
-        select(TenantRow, RouteRow.epoch, HomeRow.schema, DatabaseRow, TargetRow.revision)
+        select(TenantRow, RouteRow.epoch, HomeRow.schema, DatabaseRow, TargetRow.revision, RevisionRow.needs)
         .outerjoin(RouteRow, RouteRow.tenant_id == TenantRow.id)
         .outerjoin(HomeRow, HomeRow.id == RouteRow.home_id)
         .outerjoin(DatabaseRow, DatabaseRow.id == HomeRow.database_id)
         .outerjoin(TargetRow, (TargetRow.database_id == HomeRow.database_id) & (TargetRow.schema == HomeRow.schema))
+        .outerjoin(RevisionRow, RevisionRow.name == TargetRow.revision)
     )
 
 
@@ -64,8 +66,8 @@ def _read(session: Session, tenants: Select[*tuple[Any, ...]], keys: Select[ApiK
     for row in session.scalars(keys):
         keys_of.setdefault(row.tenant_id, []).append(_key(row))
     return [
-        _route(tenant, epoch, schema, database, revision, keys_of.get(tenant.id, ()))
-        for tenant, epoch, schema, database, revision in found
+        _route(tenant, epoch, schema, database, revision, needs, keys_of.get(tenant.id, ()))
+        for tenant, epoch, schema, database, revision, needs in found
     ]
 
 
@@ -75,6 +77,7 @@ def _route(
     schema: str | None,
     database: DatabaseRow | None,
     revision: str | None,
+    needs: str | None,
     keys: Iterable[ApiKey],
 ) -> Route:
     return Route(
@@ -86,6 +89,7 @@ def _route(
         status=Status(tenant.status),
         epoch=epoch or 0,
         revision=revision,
+        needs=needs,
         home=_home(database, schema) if database is not None and schema is not None else None,
         keys=tuple(keys),
     )

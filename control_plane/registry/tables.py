@@ -263,6 +263,18 @@ class ProcessRow(Base):
     seen_at: Mapped[datetime] = mapped_column(server_default=func.now())
 
 
+class RevisionRow(Base):
+    """A revision of the tenant tables, and the oldest one that an app has to know to work with it.
+
+    A home at a revision that is not here is served by those alone that know that very revision.
+    """
+
+    __tablename__ = "revisions"
+
+    name: Mapped[str] = mapped_column(primary_key=True)
+    needs: Mapped[str]
+
+
 class ShapeRow(Base):
     """What a freshly built target of a revision consists of. `source` is a sum of the SQL that built it."""
 

@@ -75,19 +75,28 @@ def find(session: Session, text: str, *, lock: bool = False) -> TenantRow:
     return row
 
 
-def page(session: Session, *, after: UUID | None, limit: int) -> Sequence[TenantRow]:
-    """Tenants by age, oldest first, from behind `after`."""
+def page(session: Session, *, after: UUID | None, limit: int, label: str | None = None) -> Sequence[TenantRow]:
+    """Tenants by age, oldest first, from behind `after`; with a label, those that have it."""
     query = select(TenantRow).order_by(TenantRow.id).limit(limit)
+    if label:
+        query = query.where(TenantRow.labels.contains([label]))
     return session.scalars(query if after is None else query.where(TenantRow.id > after)).all()
 
 
-def search(session: Session, text: str | None, status: Status | None) -> Sequence[TenantRow]:
-    """Every tenant whose slug or name holds `text`, of that status, oldest first."""
+def tenants_by_label(session: Session, label: str) -> Sequence[TenantRow]:
+    """Every tenant that has the label, whatever its status, oldest first."""
+    return search(session, None, None, label)
+
+
+def search(session: Session, text: str | None, status: Status | None, label: str | None = None) -> Sequence[TenantRow]:
+    """Every tenant whose slug or name holds `text`, of that status, with that label, oldest first."""
     query = select(TenantRow).order_by(TenantRow.id)
     if text:
         query = query.where(or_(TenantRow.slug.contains(text), TenantRow.name.icontains(text)))
     if status:
         query = query.where(TenantRow.status == str(status))
+    if label:
+        query = query.where(TenantRow.labels.contains([label]))
     return session.scalars(query).all()
 
 

@@ -25,6 +25,7 @@ from sqlalchemy import Connection, NullPool, event
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession, create_async_engine
 
+from control_plane.domain.compatibility import AppRange
 from control_plane.domain.errors import CopyholdError, UnknownTenantError
 from control_plane.domain.route import Home, Route
 from control_plane.domain.tenant import Model, Status
@@ -53,7 +54,7 @@ from control_plane.routing.refusals import (
 )
 from control_plane.routing.scope import TenantSession
 from control_plane.routing.throttle import Throttle
-from control_plane.routing.tokens import Mode
+from control_plane.routing.tokens import Mode, begin_message, bounded_begin
 from control_plane.settings import Settings
 
 TRIES = 3
@@ -61,21 +62,6 @@ THAW_POLL_S = 0.1
 _BEGIN = "copyhold_begin"
 _bound_for: ContextVar[Home] = ContextVar("bound_for")
 log = structlog.get_logger()
-
-
-def begin_message(token: str, schema: str, statement_timeout_s: float) -> str:
-    """What opens every visit, as one simple query. Both texts are of forms that cannot end their literals."""
-    if not tokens.TOKEN.fullmatch(token) or not schema.replace("_", "").isalnum():
-        raise ValueError("a context that cannot be written into a query")
-    return (
-        f"{_bounded_begin(statement_timeout_s)};"
-        f" SELECT pg_catalog.set_config('search_path', '{schema}, pg_temp', true), tenancy.enter('{token}')"
-    )
-
-
-def _bounded_begin(statement_timeout_s: float) -> str:
-    # The time-out before all else: whatever the login's own says by now, it cannot keep anybody from entering.
-    return f"BEGIN; SET LOCAL statement_timeout = {max(1, round(statement_timeout_s * 1000))}"
 
 
 class _Inside(NamedTuple):
@@ -86,15 +72,26 @@ class _Inside(NamedTuple):
 
 
 class Road:
-    """Leads requests of one process to tenants' homes. Belongs to one event loop; `close` it at the end."""
+    """Leads requests of one process to tenants' homes. Belongs to one event loop; `close` it at the end.
+
+    `revisions` are those that the app works with, `older` the chain's before them: what AppRange asks for.
+    """
 
     def __init__(
-        self, settings: Settings, keyring: Keyring, roll: Roll, *, revisions: Iterable[str] | None = None
+        self,
+        settings: Settings,
+        keyring: Keyring,
+        roll: Roll,
+        *,
+        revisions: Iterable[str] | None = None,
+        older: Iterable[str] = (),
     ) -> None:
         self.settings, self.keyring, self.roll = settings, keyring, roll
         self.sessions, self.tickets = session_signer(keyring), ticket_signer(keyring)
         self.throttle = Throttle.at(settings.redis_url)
-        self._revisions = frozenset(revisions) if revisions is not None else None
+        self._range: AppRange | None = None
+        if revisions is not None:
+            self._range = AppRange(revisions=frozenset(revisions), older=frozenset(older))
         limits = settings.limits
         self.source = ConnectionSource(
             self._open,
@@ -204,7 +201,7 @@ class Road:
     def _servable(self, tenant_id: UUID) -> Route:
         route = self.route_of(tenant_id)
         refuse_unless_served(route)
-        if self._revisions is not None and route.revision not in self._revisions:
+        if self._range is not None and not self._range.serves(route.revision, route.needs):
             raise IncompatibleError(revision=route.revision)
         return route
 
@@ -247,7 +244,7 @@ class Road:
             return
         connection = await self._connect(home)
         try:
-            begin = partial(_bounded_begin, self.settings.limits.statement_timeout_s)
+            begin = partial(bounded_begin, self.settings.limits.statement_timeout_s)
             await connection.execution_options(**{_BEGIN: begin})
             await check_home(connection, home.schema)
         except UnsafeHomeError as error:

@@ -59,7 +59,11 @@ class TenantApp(Protocol):
 
     @property
     def revisions(self) -> frozenset[str]:
-        """The revisions of the chain that this version of the app works with."""
+        """The revisions of the chain that this version of the app works with: one unbroken range.
+
+        A home past it is served all the same while every revision since then says `expands`; any other home is
+        answered 503 with Retry-After.
+        """
 
     def create_asgi(self, road: Road) -> ASGIApp:
         """The app; it reaches data through `road` alone."""

@@ -116,6 +116,7 @@ def _route(row: dict[str, Any]) -> Route:
         status=Status(row["status"]),
         epoch=row["epoch"],
         revision=row["revision"],
+        needs=row.get("needs"),  # not in a file that an older version wrote
         home=Home(**{**home, "database_id": UUID(home["database_id"])}) if home else None,
         keys=tuple(
             ApiKey(**{**key, "id": UUID(key["id"]), "role": Role(key["role"]), "scopes": tuple(key["scopes"])})

@@ -32,3 +32,19 @@ def minted(keyring: Keyring, home: Home, tenant_id: UUID, epoch: int, mode: Mode
     if not TOKEN.fullmatch(token):
         raise ValueError("a context token of an impossible form")
     return token
+
+
+def begin_message(token: str, schema: str, statement_timeout_s: float) -> str:
+    """What opens every visit, as one simple query. Both texts are of forms that cannot end their literals."""
+    if not TOKEN.fullmatch(token) or not schema.replace("_", "").isalnum():
+        raise ValueError("a context that cannot be written into a query")
+    return (
+        f"{bounded_begin(statement_timeout_s)};"
+        f" SELECT pg_catalog.set_config('search_path', '{schema}, pg_temp', true), tenancy.enter('{token}')"
+    )
+
+
+def bounded_begin(statement_timeout_s: float) -> str:
+    """The beginning of a transaction whose statements end by themselves."""
+    # The time-out before all else: whatever the login's own says by now, it cannot keep anybody from entering.
+    return f"BEGIN; SET LOCAL statement_timeout = {max(1, round(statement_timeout_s * 1000))}"

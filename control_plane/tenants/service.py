@@ -19,6 +19,7 @@ from control_plane.registry import keys, servers, tenants
 from control_plane.registry.tables import ApiKeyRow, PendingOwnerRow, TenantRow
 from control_plane.registry.workflows import PROVISION, RESUME, SUSPEND, Workflows, new_workflow_id
 from control_plane.routing.credentials import new_key
+from control_plane.tenants.labels import change_labels, checked_labels
 
 SCOPES = frozenset({"read", "write"})
 
@@ -53,16 +54,18 @@ class TenantWish:
     server: str | None = None
     region: str | None = None
     owner: OwnerWish | None = None
+    labels: tuple[str, ...] = ()
 
 
 def create(session: Session, workflows: Workflows, wish: TenantWish, actor: str) -> TenantRow:
     """Enter the tenant on the roll and start the making of its home, both when the caller commits.
 
-    The same wish again goes on with a tenant that failed or is still being made, and starts nothing over.
+    The same wish again goes on with a tenant that failed or is still being made, and starts nothing over; labels that
+    it has more are added.
     SlugTakenError when the slug belongs to a tenant with a home, or to a different wish; NoServerError when nothing can
     take it.
     """
-    slug, name = checked_slug(wish.slug), checked_name(wish.name)
+    slug, name, labels = checked_slug(wish.slug), checked_name(wish.name), checked_labels(wish.labels)
     existing = tenants.by_slug(session, slug, lock=True)
     if existing is None:
         _refuse_without_room(session, wish)
@@ -75,6 +78,7 @@ def create(session: Session, workflows: Workflows, wish: TenantWish, actor: str)
             status=str(Status.PROVISIONING),
             wanted_server=wish.server,
             wanted_region=wish.region,
+            labels=labels,
         )
         if tenants.add(session, row):
             row = tenants.get(session, row.id)
@@ -144,6 +148,7 @@ def _go_on(session: Session, workflows: Workflows, row: TenantRow, wish: TenantW
     owner = tenants.pending_owner(session, row.id)
     if (owner.email if owner else None) != (wish.owner.email if wish.owner else None):
         raise OtherOwnerError(f"{row.slug!r} is being made for another owner", slug=row.slug)
+    change_labels(session, row, add=wish.labels, actor=actor)
     if Status(row.status) is Status.FAILED:
         tenants.change_status(row, Status.PROVISIONING)
         row.wanted_server, row.wanted_region = wish.server, wish.region

@@ -10,10 +10,11 @@ import functools
 import itertools
 import threading
 from dataclasses import dataclass
+from pathlib import Path
 
 from alembic import command
 from alembic.config import Config
-from alembic.script import ScriptDirectory
+from alembic.script import Script, ScriptDirectory
 
 from control_plane.domain.errors import CopyholdError, InvalidError
 
@@ -65,14 +66,16 @@ class Phase:
     after: str | None
     """And when it has ended: another only for the last phase of a revision."""
     python: bool = False
+    statements: tuple[str, ...] = ()
+    """What `sql` is made of: each as one op.execute sent it."""
 
 
 class _Statements:
     """Alembic's output in offline mode: one write a statement, so that no text has to be split."""
 
     def __init__(self) -> None:
-        self.queries: list[tuple[bool, str]] = []
-        """Whether it is a transaction, and its text."""
+        self.queries: list[tuple[bool, tuple[str, ...]]] = []
+        """Whether it is a transaction, and its statements."""
         self._open: list[str] | None = None
 
     def write(self, text: str) -> None:
@@ -83,7 +86,7 @@ class _Statements:
             self._close()
         elif not all(line.lstrip().startswith("--") for line in statement.splitlines()):
             if self._open is None:
-                self.queries.append((False, statement))
+                self.queries.append((False, (statement,)))
             else:
                 # A comment at the end of a statement would swallow the semicolon that Alembic put there.
                 self._open.append(f"{statement}\n;" if "--" in statement.splitlines()[-1] else statement)
@@ -93,7 +96,7 @@ class _Statements:
 
     def _close(self) -> None:
         if self._open:
-            self.queries.append((True, "\n".join(self._open)))
+            self.queries.append((True, tuple(self._open)))
         self._open = None
 
 
@@ -139,6 +142,17 @@ class Chain:
         """What that revision says of itself."""
         return _described(self.location, revision)
 
+    def script(self, revision: str) -> Script:
+        """Alembic's own of that revision: its file and its module."""
+        script = _scripts(self.location).get_revision(revision)
+        assert script is not None
+        return script
+
+    @property
+    def folder(self) -> Path:
+        """Where its env.py and its versions are."""
+        return Path(_scripts(self.location).dir)
+
     def way(self, current: str | None, wanted: str) -> tuple[tuple[str | None, str], ...]:
         """Each revision left and the one come to, from `current` to an earlier or later `wanted`, one at a time."""
         known = self.revisions
@@ -166,10 +180,16 @@ def tenant_chain(location: str) -> Chain:
 
 
 @functools.cache
+def _scripts(location: str) -> ScriptDirectory:
+    """Read once: every module of the chain is executed for it."""
+    return ScriptDirectory.from_config(config_of(location))
+
+
+@functools.cache
 def _revisions(location: str) -> tuple[str, ...]:
     """Oldest first; BrokenChainError unless they are one line from a first to a last."""
     try:
-        script = ScriptDirectory.from_config(_config(location))
+        script = _scripts(location)
         found = [revision.revision for revision in script.walk_revisions()]
         ends = len(script.get_bases()), len(script.get_heads())
         forked = any(revision.is_branch_point for revision in script.walk_revisions())
@@ -182,7 +202,7 @@ def _revisions(location: str) -> tuple[str, ...]:
 
 @functools.cache
 def _described(location: str, revision: str) -> Revision:
-    script = ScriptDirectory.from_config(_config(location)).get_revision(revision)
+    script = _scripts(location).get_revision(revision)
     assert script is not None
     return Revision(
         name=script.revision,
@@ -200,7 +220,7 @@ def _passage(location: str, left: str | None, come: str) -> tuple[Phase, ...]:
     if _described(location, come if up else str(left)).python:
         return (Phase(transactional=False, sql="", before=left, after=come, python=True),)
     statements = _Statements()
-    config = _config(location)
+    config = config_of(location)
     config.attributes["buffer"] = statements
     with _alembic:
         try:
@@ -212,8 +232,14 @@ def _passage(location: str, left: str | None, come: str) -> tuple[Phase, ...]:
             raise BrokenChainError(f"{location} cannot be compiled to {come}: {_first_line(error)}") from error
     last = len(statements.queries) - 1
     return tuple(
-        Phase(transactional=transactional, sql=sql, before=left, after=come if number == last else left)
-        for number, (transactional, sql) in enumerate(statements.queries)
+        Phase(
+            transactional=transactional,
+            sql="\n".join(sent),
+            before=left,
+            after=come if number == last else left,
+            statements=sent,
+        )
+        for number, (transactional, sent) in enumerate(statements.queries)
     )
 
 
@@ -221,7 +247,8 @@ def _first_line(error: Exception) -> str:
     return f"{type(error).__name__}: {error}".partition("\n")[0]
 
 
-def _config(location: str) -> Config:
+def config_of(location: str) -> Config:
+    """Alembic's configuration for the chain there."""
     config = Config()
     config.set_main_option("script_location", location)
     config.set_main_option("path_separator", "os")

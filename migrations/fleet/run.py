@@ -1,56 +1,30 @@
-"""Carrying out a plan: many targets at once, each outcome in the ledger as soon as it is known."""
+"""The fleet: where its targets are, what a run would do, and running it."""
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from contextlib import closing
-from dataclasses import dataclass
-from functools import partial
+from collections.abc import Iterable
+from dataclasses import replace
 from uuid import UUID
 
-import psycopg
 from sqlalchemy import Engine
 
 from control_plane import audit
-from control_plane.domain.errors import CopyholdError
+from control_plane.domain.errors import ConflictError
 from control_plane.domain.ids import new_id
-from control_plane.domain.server import Server
-from control_plane.registry import fleet, servers
+from control_plane.registry import fleet, reports, servers
 from control_plane.registry.engine import transaction
-from control_plane.registry.tables import MigrationTargetRow
+from control_plane.registry.fleet import Revisions
+from migrations.fleet import gate, reality
 from migrations.fleet.chains import HOME, Chain
-from migrations.fleet.plan import Plan, Step, Target, plan
-from migrations.fleet.replay import bring_to
-from migrations.fleet.words import in_words
-
-CONCURRENCY = 8
-"""Targets at once; past this, two cores gain nothing (measured: 1,000 schemas in 1.1 s with 8)."""
-MIGRATOR = "copyhold_migrator"
+from migrations.fleet.going import Going, Hands, Report, recorded
+from migrations.fleet.plan import Occupant, Plan, Step, Target, Wave, plan
+from migrations.fleet.wishes import Wishes
 
 
-@dataclass(frozen=True, kw_only=True)
-class Outcome:
-    """What became of one step."""
+class NothingToResumeError(ConflictError):
+    """That run has nothing left to do."""
 
-    step: Step
-    error: str | None
-    duration_ms: int
-    revision: str | None = None
-    """Where the target is now, unless it failed: past the step's revision when another run was there before."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Report:
-    """What became of a run. `run_id` is None when there was nothing to do."""
-
-    run_id: UUID | None
-    done: int
-    failed: tuple[Outcome, ...]
-    there_already: int
-    ahead: tuple[Target, ...]
-    duration_ms: int
+    code = "nothing_to_resume"
 
 
 class FleetMigration:
@@ -64,156 +38,154 @@ class FleetMigration:
         with transaction(self._engine) as session:
             homes = [
                 Target(
-                    chain="home",
+                    chain=HOME.name,
                     server=row.server,
                     database_id=row.id,
                     database=row.name,
                     schema="tenancy",
                     revision=row.home_revision,
+                    model=row.model,
                 )
                 for row in servers.all_databases(session)
                 if row.home_revision is not None
             ]
-            return homes + [
-                Target(
-                    chain="tenant",
-                    server=database.server,
-                    database_id=database.id,
-                    database=database.name,
-                    schema=target.schema,
-                    revision=target.revision,
-                )
-                for database, target in fleet.targets(session)
-            ]
+            return homes + [_placed(target) for target in fleet.placed_targets(session)]
 
-    def plan(self, to: str = "head") -> Plan:
+    def plan(self, wishes: Wishes | None = None) -> Plan:
         """What `run` would do; changes nothing."""
-        return plan(self.targets(), HOME.head, self._chain, self._chain.checked(to))
+        chosen = (wishes or Wishes()).checked()
+        return plan(self._seen() if chosen.verify else self.targets(), HOME.head, self._chain, chosen)
 
-    def run(self, to: str, actor: str, on_outcome: Callable[[Outcome, int], None]) -> Report:
-        """Bring the fleet to `to`. New homes are built at it from the first moment on.
+    def blockers(self, wishes: Wishes) -> list[gate.Blocker]:
+        """The processes that run now and would not work with the revision that is wished."""
+        leaving = {step.target.revision for step in self.plan(wishes).steps if step.target.chain != HOME.name}
+        with transaction(self._engine) as session:
+            return gate.blocking(session, self._chain, self._chain.checked(wishes.to), leaving)
 
-        `on_outcome` is told each outcome and how many steps there are. A target that fails does not stop the others.
+    def run(self, wishes: Wishes, actor: str, hands: Hands) -> Report:
+        """Bring the chosen targets there, wave after wave.
+
+        New homes are built at the revision once the first wave has ended well; those made before that are brought
+        along at the end. FleetBusyError while another goes on, OldProcessesError while processes need the old shape.
         """
-        wanted = self._chain.checked(to)
-        started = time.monotonic()
-        self._compile(wanted)
-        self._raise_wanted(wanted)
-        work = self.plan(wanted)
-        if not work.steps:
-            return self._report(None, work, [], started)
+        wished = replace(wishes.checked(), to=self._chain.checked(wishes.to))
+        self._refuse_what_cannot_be(wished)
         run_id = new_id()
-        outcomes: list[Outcome] = []
-        with fleet.shown_alive(self._engine, run_id):
-            rows = self._open(run_id, work, wanted, actor)
-            state = "interrupted"
-            try:
-                # Closed at once when the ledger cannot be written: what has not begun then does not begin.
-                with closing(self._outcomes(work)) as arriving:
-                    for outcome in arriving:
-                        self._record(rows[outcome.step], outcome)
-                        outcomes.append(outcome)
-                        on_outcome(outcome, len(work.steps))
-                state = "failed" if any(outcome.error for outcome in outcomes) else "done"
-            finally:
-                with transaction(self._engine) as session:
-                    fleet.end_run(session, run_id, state)
-        return self._report(run_id, work, outcomes, started)
+        with fleet.holding_fleet(self._engine, run_id):
+            work = self.plan(wished)
+            if not work.steps:
+                self._raise_wanted(wished)
+                return Report(
+                    run_id=None, state="done", reason=None, done=0, failed=(), not_started=0,
+                    there_already=work.there_already, ahead=work.ahead, duration_ms=0,
+                )  # fmt: skip
+            with transaction(self._engine) as session:
+                verb = "migrate.down" if wished.down else "migrate.up"
+                audit.record(session, actor, verb, wished.to, targets=len(work.steps), run=str(run_id))
+            return self._going(run_id, wished, actor, hands).through(work)
 
-    def _compile(self, wanted: str) -> None:
-        """A revision that cannot even be compiled is found before anything is wanted of anybody."""
-        HOME.compiled(None, HOME.head)
-        self._chain.compiled(None, wanted)
+    def resume(self, run_id: UUID, actor: str, hands: Hands, *, failed_only: bool = False) -> Report:
+        """Go on with a run that did not end, or with what failed in it, from where its targets really are.
 
-    def _raise_wanted(self, wanted: str) -> None:
-        """New homes are built at the newest there is: an older version of this program lowers nothing."""
+        NotFoundError for an unknown run; NothingToResumeError when all of it is done.
+        """
         with transaction(self._engine) as session:
-            before = fleet.wanted(session)
-            home = HOME.head if HOME.upgrades(before.home, HOME.head) else before.home
-            tenant = wanted if self._chain.upgrades(before.tenant, wanted) else before.tenant
-            fleet.set_wanted(session, fleet.Revisions(home=home, tenant=tenant), replace=True)
+            row, _ = reports.run(session, run_id)
+            left = {(each.database_id, each.chain, each.schema): each.wave
+                    for each in fleet.unfinished(session, run_id, failed_only=failed_only)}  # fmt: skip
+        wished = Wishes.from_ledger(row.options) if row.options else Wishes(to=row.to_revision)
+        wished = replace(wished, to=row.to_revision)
+        if not left:
+            raise NothingToResumeError(f"run {run_id} has nothing left to do")
+        self._refuse_what_cannot_be(wished)
+        with fleet.holding_fleet(self._engine, run_id):
+            among = [each for each in self.targets() if (each.database_id, each.chain, each.schema) in left]
+            with transaction(self._engine) as session:
+                known = {server.name: server for server in servers.all_servers(session)}
+            looked = plan(reality.seen(known, among), HOME.head, self._chain, wished)
+            waves: dict[int, list[Step]] = {}
+            for step in looked.steps:
+                target = step.target
+                waves.setdefault(left[target.database_id, target.chain, target.schema], []).append(step)
+            work = replace(
+                looked, waves=tuple(Wave(number=n, steps=tuple(steps)) for n, steps in sorted(waves.items()))
+            )
+            going = self._going(run_id, wished, actor, hands)
+            going.settle(among, work)
+            return going.through(work)
 
-    def _open(self, run_id: UUID, work: Plan, wanted: str, actor: str) -> dict[Step, MigrationTargetRow]:
-        rows = {step: _row(run_id, step) for step in work.steps}
-        with transaction(self._engine) as session:
-            fleet.start_run(session, run_id, wanted, actor)
-            fleet.plan_targets(session, rows.values())
-            audit.record(session, actor, "migrate.up", wanted, targets=len(work.steps))
-        return rows
-
-    def _outcomes(self, work: Plan) -> Generator[Outcome, None, None]:
-        with transaction(self._engine) as session:
-            known = {server.name: server for server in servers.all_servers(session)}
-        do = partial(self._do, known)
-        with ThreadPoolExecutor(CONCURRENCY, thread_name_prefix="migrate") as pool:
-            unsafe: set[UUID] = set()
-            for outcome in _in_parallel(pool, do, work.homes):
-                if outcome.error:
-                    unsafe.add(outcome.step.target.database_id)
-                yield outcome
-            ready = [step for step in work.tenants if step.target.database_id not in unsafe]
-            yield from _in_parallel(pool, do, ready)
-            for step in work.tenants:
-                if step.target.database_id in unsafe:
-                    yield Outcome(step=step, error="the tenancy schema of its database failed first", duration_ms=0)
-
-    def _do(self, known: Mapping[str, Server], step: Step) -> Outcome:
-        started, target = time.monotonic(), step.target
-        error, revision = None, None
-        try:
-            dsn = servers.direct_dsn(known[target.server], target.database, MIGRATOR)
-            chain = HOME if target.chain == "home" else self._chain
-            revision = bring_to(dsn, chain, target.schema, step.to_revision)
-        except (psycopg.Error, CopyholdError) as problem:
-            error = in_words(problem)
-        duration_ms = round((time.monotonic() - started) * 1000)
-        return Outcome(step=step, error=error, duration_ms=duration_ms, revision=revision)
-
-    def _record(self, row: MigrationTargetRow, outcome: Outcome) -> None:
-        target = outcome.step.target
-        with transaction(self._engine) as session:
-            state = "failed" if outcome.error else "done"
-            fleet.record_target(session, row, state, error=outcome.error, duration_ms=outcome.duration_ms)
-            if outcome.revision is None:
-                return
-            if target.chain == "home":
-                fleet.set_home_revision(session, target.database_id, outcome.revision)
-            else:
-                fleet.set_target_revision(session, target.database_id, target.schema, outcome.revision)
-
-    @staticmethod
-    def _report(run_id: UUID | None, work: Plan, outcomes: Sequence[Outcome], started: float) -> Report:
-        failed = tuple(outcome for outcome in outcomes if outcome.error)
-        return Report(
+    def _going(self, run_id: UUID, wishes: Wishes, actor: str, hands: Hands) -> Going:
+        return Going(
+            engine=self._engine,
+            chain=self._chain,
             run_id=run_id,
-            done=len(outcomes) - len(failed),
-            failed=failed,
-            there_already=work.there_already,
-            ahead=work.ahead,
-            duration_ms=round((time.monotonic() - started) * 1000),
+            wishes=wishes,
+            actor=actor,
+            hands=hands,
+            raise_wanted=lambda: self._raise_wanted(wishes),
+            replan=lambda: self.plan(replace(wishes, verify=False)),
         )
 
+    def _seen(self) -> list[Target]:
+        with transaction(self._engine) as session:
+            known = {server.name: server for server in servers.all_servers(session)}
+        found = reality.seen(known, before := self.targets())
+        changed = [
+            recorded(target, "done", target.revision)
+            for target, was in zip(_in_order(found), _in_order(before), strict=True)
+            if target.revision != was.revision
+        ]
+        with transaction(self._engine) as session:
+            fleet.record_outcomes(session, new_id(), changed)
+        return found
 
-def _in_parallel(pool: ThreadPoolExecutor, do: Callable[[Step], Outcome], steps: Sequence[Step]) -> Iterator[Outcome]:
-    running: set[Future[Outcome]] = {pool.submit(do, step) for step in steps}
-    try:
-        while running:
-            ended, running = wait(running, return_when=FIRST_COMPLETED)
-            for future in ended:
-                yield future.result()
-    finally:
-        for future in running:
-            future.cancel()
+    def _refuse_what_cannot_be(self, wishes: Wishes) -> None:
+        """What cannot be compiled, or is in the way of processes that run, is found before anything is touched."""
+        HOME.compiled(None, HOME.head)
+        if wishes.down:
+            self._chain.compiled(self._chain.head, wishes.to)
+        else:
+            self._chain.compiled(None, wishes.to)
+        if found := self.blockers(wishes):
+            raise gate.OldProcessesError(
+                f"{wishes.to} does not go with {'; '.join(map(str, found))}: update these, or stop them, first"
+            )
+
+    def _raise_wanted(self, wishes: Wishes) -> None:
+        """New homes are built at the newest there is: an older version of this program lowers nothing."""
+        if wishes.only:
+            return
+        with transaction(self._engine) as session:
+            before = fleet.wanted(session)
+            if wishes.down:
+                fleet.set_wanted(session, Revisions(home=before.home, tenant=wishes.to), replace=True)
+                return
+            home = HOME.head if HOME.upgrades(before.home, HOME.head) else before.home
+            tenant = wishes.to if self._chain.upgrades(before.tenant, wishes.to) else before.tenant
+            fleet.set_wanted(session, Revisions(home=home, tenant=tenant), replace=True)
 
 
-def _row(run_id: UUID, step: Step) -> MigrationTargetRow:
-    target = step.target
-    return MigrationTargetRow(
-        run_id=run_id,
-        chain=target.chain,
+def _placed(target: fleet.PlacedTarget) -> Target:
+    occupant = None
+    if target.tenant_id is not None:
+        occupant = Occupant(
+            id=target.tenant_id,
+            slug=str(target.slug),
+            plan=str(target.plan),
+            status=str(target.status),
+            labels=tuple(target.labels or ()),
+        )
+    return Target(
+        chain="tenant",
+        server=target.server,
         database_id=target.database_id,
+        database=target.database,
         schema=target.schema,
-        from_revision=target.revision,
-        to_revision=step.to_revision,
-        state="planned",
+        revision=target.revision,
+        model=target.model,
+        occupant=occupant,
     )
+
+
+def _in_order(targets: Iterable[Target]) -> list[Target]:
+    return sorted(targets, key=lambda each: (str(each.database_id), each.chain, each.schema))

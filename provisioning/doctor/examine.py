@@ -19,6 +19,7 @@ from provisioning.doctor.parts import (
     CONTROL_SERVER,
     look_at_control,
     look_at_pooler,
+    look_at_processes,
     look_at_redis,
     pooler_drift,
 )
@@ -52,6 +53,7 @@ def examine(estate: Estate, *, settle: Callable[[], None] = _settle) -> Report:
     started = time.monotonic()
     found = [
         *look_at_control(estate.engine),
+        *look_at_processes(estate.engine),
         *look_at_pooler(estate.pooler, estate.settings),
         *look_at_redis(estate.settings.redis_url),
     ]

@@ -1,4 +1,4 @@
-"""Looking at the parts beside the homes' servers: the control database, the pooler, Redis."""
+"""Looking at the parts beside the homes' servers: the control database, the pooler, Redis, our own processes."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ import redis
 from sqlalchemy import Engine, text
 
 from control_plane.domain.errors import CopyholdError
+from control_plane.registry import processes
 from control_plane.registry.engine import ControlDatabaseError, transaction
 from control_plane.settings import Settings
 from migrations.fleet.chains import CONTROL
@@ -68,6 +69,13 @@ REDIS_DOWN = Check(
     "Redis does not answer: API processes hear nothing of each other, rate limits hold in each alone",
     "start it (`copyhold up`), or see whether COPYHOLD_REDIS_URL is right",
 )
+PROCESS_VERSIONS = Check(
+    "process_versions",
+    Severity.WARNING,
+    "processes of different versions are running",
+    "end the change of version: replace those of the older one; until then `copyhold migrate up` takes nothing away"
+    " that they need",
+)
 REDIS_OLD = Check("redis_old", Severity.WARNING, "Redis is older than 6.2", "install a version that is still mended")
 
 
@@ -85,6 +93,19 @@ def look_at_control(engine: Engine) -> list[Finding]:
         detail = f"it is at {revision}, this is {CONTROL.head}"
         found.append(CONTROL_REVISION.finding(server=CONTROL_SERVER, detail=detail))
     return found
+
+
+def look_at_processes(engine: Engine) -> list[Finding]:
+    """Whether all living processes run the same code; nothing when the control database is down, another finding."""
+    try:
+        with transaction(engine) as session:
+            living = processes.living(session)
+    except ControlDatabaseError:
+        return []
+    if len({process.code_version for process in living}) < 2:
+        return []
+    each = (f"{process.kind} {process.place} is {process.code_version}" for process in living)
+    return [PROCESS_VERSIONS.finding(detail=", ".join(each))]
 
 
 def look_at_pooler(pooler: Pooler, settings: Settings) -> list[Finding]:

@@ -19,7 +19,7 @@ from tests.cli.shell import Shell
 from tests.platform_under_test import PlatformUnderTest, TenantUnderTest
 from tests.waiting import until
 
-IN_LIST = {"id", "slug", "name", "model", "status", "plan", "created_at"}
+IN_LIST = {"id", "slug", "name", "model", "status", "plan", "labels", "created_at"}
 SHOWN = IN_LIST | {"activated_at", "failure", "url", "home", "server", "epoch", "revision", "keys"}
 
 
@@ -198,10 +198,11 @@ def test_a_tenant_is_shown_by_slug_and_by_id(shell: Shell, silo_tenant: TenantUn
     assert by_slug["home"]["database"] == f"silo_{silo_tenant.id.hex}"
 
 
-@pytest.mark.parametrize("command", ["show", "suspend", "resume", "plan"])
+@pytest.mark.parametrize("command", ["show", "suspend", "resume", "plan", "label"])
 @pytest.mark.parametrize("name", ["nobody-here", "00000000-0000-7000-8000-000000000000", "'; --"])
 def test_an_unknown_tenant_is_named(shell: Shell, command: str, name: str) -> None:
-    said = shell("tenant", command, name, *(("starter",) if command == "plan" else ()))
+    more = {"plan": ("starter",), "label": ("--add", "canary")}
+    said = shell("tenant", command, name, *more.get(command, ()))
     assert (said.code, said.error) == (1, f"there is no tenant {name!r}")
 
 
@@ -257,6 +258,49 @@ def test_a_plan_is_changed_once(shell: Shell, company: TenantUnderTest) -> None:
     said = shell("tenant", "plan", company.slug, "gold")
     assert said.code == 2
     assert "'gold' is not one of" in said.err
+
+
+def test_labels_are_given_shown_changed_and_found(shell: Shell, company: TenantUnderTest) -> None:
+    mark = f"m{uuid4().hex[:10]}"
+    said = shell("tenant", "label", company.slug, "--add", mark, "--add", "a-canary")
+    assert (said.code, said.out) == (0, f"{company.slug} is labelled a-canary, {mark}\n")
+    assert shell("tenant", "show", company.slug, "--json").json["labels"] == ["a-canary", mark]
+    assert re.search(rf"^labels +a-canary, {mark}$", shell("tenant", "show", company.slug).out, re.MULTILINE)
+    assert [row["slug"] for row in shell("tenant", "list", "--label", mark, "--json").json] == [company.slug]
+    assert f"a-canary, {mark}" in shell("tenant", "list", "--label", mark).out
+    changed = shell("tenant", "label", company.slug, "--remove", mark, "--remove", "a-canary", "--json").json
+    assert (changed.keys(), changed["labels"]) == (SHOWN, [])
+    assert shell("tenant", "label", company.slug, "--remove", mark).out == f"{company.slug} has no labels\n"
+    said = shell("tenant", "list", "--label", mark)
+    assert (said.code, said.out, said.err) == (0, "", "no such tenants\n")
+
+
+def test_a_tenant_is_made_with_labels(shell: Shell) -> None:
+    slug = a_slug()
+    command = ("tenant", "create", "Globex", "--slug", slug, "--plan", "starter", "--model", "pool", "--no-wait")
+    assert shell(*command, "--label", "eu", "--label", "canary", "--json").json["labels"] == ["canary", "eu"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "part"),
+    [
+        (("label", "{slug}"), "say which: --add LABEL, --remove LABEL"),
+        (("label", "{slug}", "--add", "Canary"), "'Canary' is no label: 1 to 40 small letters, digits and hyphens"),
+        (("label", "{slug}", "--remove", "a b"), "'a b' is no label"),
+        (("label", "{slug}", "--add", "x" * 500), "…' is no label"),
+        (("label", "{slug}", "--add", "both", "--remove", "both"), "'both' cannot be added and removed at once"),
+        (("label", "{slug}", *(f"--add=l{number}" for number in range(21))), "20 labels at most, these are 21"),
+        (("list", "--label", "a_b"), "'a_b' is no label"),
+        (("create", "Acme", "--plan", "starter", "--model", "pool", "--label", ""), "'' is no label"),
+    ],
+)
+def test_bad_labels_are_usage_errors_and_change_nothing(
+    shell: Shell, company: TenantUnderTest, arguments: tuple[str, ...], part: str
+) -> None:
+    said = shell("tenant", *(word.format(slug=company.slug) for word in arguments))
+    assert said.code == 2
+    assert part in said.error
+    assert shell("tenant", "show", company.slug, "--json").json["labels"] == []
 
 
 def test_whoever_acts_is_in_the_audit_log(opened: Platform, company: TenantUnderTest) -> None:

@@ -17,10 +17,11 @@ from control_plane.staff.service import Shown, StaffExistsError, StaffRefusedErr
 from tests.control_plane.conftest import MakeDatabase
 from tests.control_plane.house import PASSWORD, ControlPlane, control_plane_on
 
-READS = ("tenants", "servers", "homes", "migrations", "fleet", "audit", "me")
+READS = ("tenants", "servers", "homes", "migrations", "fleet", "processes", "audit", "me")
 CHANGES: tuple[tuple[str, str, Any], ...] = (
     ("POST", "/admin/tenants", {"name": "Acme", "plan": "starter", "model": "pool"}),
     ("PUT", "/admin/tenants/nobody/plan", {"plan": "starter"}),
+    ("PUT", "/admin/tenants/nobody/labels", {"labels": []}),
     ("POST", "/admin/tenants/nobody/suspend", None),
     ("POST", "/admin/tenants/nobody/resume", None),
     ("POST", "/admin/tenants/nobody/keys", {"name": "K"}),

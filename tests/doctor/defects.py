@@ -882,6 +882,14 @@ ROLL = (
         "control_revision",
     ),
     defect(
+        "a process of another version",
+        "control",
+        "INSERT INTO processes (id, kind, place, code_version, revisions)"
+        f" VALUES ('{NOBODY}', 'api', 'elsewhere/1', '0.0.1', ARRAY['{{first}}'])",
+        f"DELETE FROM processes WHERE id = '{NOBODY}'",
+        "process_versions",
+    ),
+    defect(
         "more connections than the server takes",
         "control",
         "UPDATE servers SET connections = connections + 10000 WHERE name = 'alpha'",

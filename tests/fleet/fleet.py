@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
+import contextlib
+import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 from uuid import UUID
 
+import psycopg
 from psycopg import sql
 from sqlalchemy import text
 
 from control_plane.domain.tenant import Model
 from control_plane.registry import fleet, servers
 from control_plane.registry.engine import transaction
-from migrations.fleet.run import FleetMigration, Outcome, Report
+from migrations.fleet.crew import Outcome
+from migrations.fleet.going import Event, Hands, Report
+from migrations.fleet.health import WAITING_S
+from migrations.fleet.run import FleetMigration
+from migrations.fleet.wishes import Wishes
 from tests.platform_under_test import PlatformUnderTest, TenantUnderTest
 from tests.waiting import until
 
@@ -48,9 +57,20 @@ class FleetUnderTest:
         """What is under test."""
         return FleetMigration(self.platform.engine, self.platform.estate.chain)
 
-    def run(self, to: str = "head", on_outcome: Callable[[Outcome, int], None] | None = None) -> Report:
-        """Migrate it, as the command does."""
-        return self.migration.run(to, "tests", on_outcome or (lambda _outcome, _total: None))
+    def run(
+        self,
+        to: str = "head",
+        on_outcome: Callable[[Outcome], None] = lambda _: None,
+        stop: threading.Event | None = None,
+        **wishes: Any,
+    ) -> Report:
+        """Migrate it, as the command does; all at once and whatever fails, unless wished otherwise."""
+        wished = Wishes(**{"to": to, "waves": ("100%",), "max_failures": "100%", **wishes})
+        return self.migration.run(wished, "tests", hands(on_outcome, stop))
+
+    def resume(self, run_id: UUID, **options: Any) -> Report:
+        """Go on with a run, as the command does."""
+        return self.migration.resume(run_id, "tests", hands(), **options)
 
     def found(self) -> dict[Place, str]:
         """The revision of every target as its own version table has it."""
@@ -104,6 +124,28 @@ class FleetUnderTest:
             home.execute("LOCK TABLE conversations IN ACCESS SHARE MODE")
             yield
 
+    @contextmanager
+    def somebody_waits_at(self, tenant: TenantUnderTest) -> Iterator[None]:
+        """Somebody has waited for the tenant's conversations for longer than is well, and still does."""
+        with self.platform.home_of(tenant) as home, ThreadPoolExecutor(1) as pool:
+            waiting = pool.submit(home.execute, "BEGIN; LOCK TABLE conversations IN ACCESS EXCLUSIVE MODE")
+            with self.platform.home_of(tenant) as looking:
+                long = (
+                    f"SELECT count(*) FROM pg_locks WHERE NOT granted AND waitstart < now() - '{WAITING_S} s'::interval"
+                )
+                until(lambda: looking.execute(long.encode()).fetchone() == (1,), what="somebody has waited for long")
+                yield
+                looking.execute("SELECT pg_cancel_backend(%s)", [home.info.backend_pid])
+            with contextlib.suppress(psycopg.errors.QueryCanceled):
+                waiting.result()
+
+    def has_new_column(self, place: Place) -> bool:
+        """Whether the newest revision's column is there."""
+        (server,) = {server for server, *other in self._places() if tuple(other) == place}
+        with self.platform.superuser(server, place[0]) as connection:
+            query = "SELECT FROM information_schema.columns WHERE table_schema = %s AND column_name = 'last_message_at'"
+            return connection.execute(query, [place[1]]).rowcount == 1
+
     def wait_until_held_up(self, tenant: TenantUnderTest) -> None:
         """Wait until a migration stands before what `held_up` holds."""
         with self.platform.home_of(tenant) as home:
@@ -123,6 +165,16 @@ class FleetUnderTest:
     def _places(self) -> list[tuple[str, str, str]]:
         with transaction(self.platform.engine) as session:
             return [(database.server, database.name, row.schema) for database, row in fleet.targets(session)]
+
+
+def hands(on_outcome: Callable[[Outcome], None] = lambda _: None, stop: threading.Event | None = None) -> Hands:
+    """Those of somebody who watches outcomes."""
+
+    def tell(event: Event) -> None:
+        if isinstance(event, Outcome):
+            on_outcome(event)
+
+    return Hands(tell=tell, stop=stop or threading.Event())
 
 
 def place_of(tenant: TenantUnderTest) -> Place:

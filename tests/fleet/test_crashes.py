@@ -6,16 +6,19 @@ import contextlib
 import os
 import signal
 import subprocess
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from uuid import UUID
 
 import psycopg
 import pytest
 
+from control_plane.registry import fleet as registry
 from control_plane.registry import reports
 from control_plane.registry.engine import ControlDatabaseError, transaction
-from tests.fleet.fleet import NEWEST, FleetUnderTest, place_of
+from tests.fleet.fleet import BEHIND, NEWEST, FleetUnderTest, place_of
 from tests.platform_under_test import COPYHOLD
 from tests.waiting import until
 
@@ -23,14 +26,19 @@ pytestmark = pytest.mark.slow
 
 
 @contextmanager
-def migrate_up(fleet: FleetUnderTest) -> Iterator[subprocess.Popen[bytes]]:
+def migrate_up(fleet: FleetUnderTest, *options: str) -> Iterator[subprocess.Popen[bytes]]:
     """`copyhold migrate up`, as a process that can be killed."""
-    command = [*COPYHOLD, "migrate", "up", "--data", str(fleet.platform.data)]
+    command = [*COPYHOLD, "migrate", "up", "--waves", "100%", *options, "--data", str(fleet.platform.data)]
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
         try:
             yield process
         finally:
             process.kill()
+
+
+def newest_runs(fleet: FleetUnderTest, limit: int) -> list[UUID]:
+    with transaction(fleet.platform.engine) as session:
+        return [row.id for row, _ in registry.runs(session, limit)]
 
 
 def postmaster(fleet: FleetUnderTest, server: str) -> int:
@@ -58,11 +66,14 @@ def test_a_killed_run_is_not_shown_as_running_and_the_next_one_does_the_rest(fle
         process.kill()
         process.wait()
         until(lambda: fleet.runs()[0][0] == "interrupted", what="the killed run is known to be one")
-    assert fleet.behind() == {place_of(held_up)}
-    report = fleet.run()
-    assert (report.done, report.failed) == (1, ())
+    # The server has the whole of what was sent: it does that, or nothing of it, when its turn comes.
+    until(lambda: fleet.found()[place_of(held_up)] == NEWEST, what="what was in flight has ended")
+    assert fleet.ledger()[place_of(held_up)] == BEHIND
+    (run_id,) = newest_runs(fleet, 1)
+    report = fleet.resume(run_id)
+    assert (report.run_id, report.done, report.failed) == (run_id, 0, ())
     assert fleet.behind() == set()
-    assert fleet.runs()[1] == ("interrupted", {"done": others, "planned": 1})
+    assert fleet.runs()[0] == ("done", {"done": others + 1})
 
 
 def test_a_killed_run_is_closed_for_whoever_asks_for_it_alone(fleet: FleetUnderTest) -> None:
@@ -117,3 +128,19 @@ def test_a_run_whose_ledger_goes_away_ends_and_begins_nothing_more(
     report = fleet.run()
     assert report.failed == ()
     assert fleet.behind() == set()
+
+
+def test_a_command_that_is_killed_twenty_times_gets_there_in_the_end(fleet: FleetUnderTest) -> None:
+    """Each time a little later: afterwards every target is at the old or the new revision, and none in between."""
+    for number in range(20):
+        with migrate_up(fleet, "--at-once", "1") as process:
+            time.sleep(0.6 + number * 0.03)
+            process.kill()
+            process.wait()
+        assert set(fleet.found().values()) <= {BEHIND, NEWEST}
+        with_column = {place for place in fleet.found() if fleet.has_new_column(place)}
+        assert with_column == {place for place, revision in fleet.found().items() if revision == NEWEST}
+    report = fleet.run(verify=True)
+    assert report.failed == ()
+    assert fleet.behind() == set()
+    assert "running" not in {state for state, _ in fleet.runs()}

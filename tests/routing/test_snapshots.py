@@ -43,6 +43,7 @@ def route(slug: str, **changes: object) -> Route:
         status=Status.ACTIVE,
         epoch=3,
         revision="0002",
+        needs="0001",
         home=home,
         keys=(key,),
     )
@@ -54,7 +55,7 @@ def snapshot() -> RollSnapshot:
     return RollSnapshot.of(
         [
             route("whole"),
-            route("unready", home=None, epoch=0, revision=None, status=Status.PROVISIONING, keys=()),
+            route("unready", home=None, epoch=0, revision=None, needs=None, status=Status.PROVISIONING, keys=()),
             route("suspended", status=Status.SUSPENDED),
             route("closed", status=Status.CLOSED),
         ],
@@ -74,6 +75,15 @@ def test_what_is_read_is_what_was_written(snapshot: RollSnapshot, file: Path) ->
     assert read.by_id == snapshot.by_id
     assert read.by_slug == snapshot.by_slug
     assert (read.version, read.taken_at) == (42, snapshot.taken_at)
+
+
+def test_a_file_from_before_homes_said_what_they_need_is_read(snapshot: RollSnapshot, file: Path) -> None:
+    document = json.loads(file.read_bytes().partition(b"\n")[2])
+    for each in document["routes"]:
+        del each["needs"]
+    body = json.dumps(document).encode()
+    file.write_bytes(KEYRING.mac("snapshot", body).hex().encode() + b"\n" + body)
+    assert load(file, KEYRING).by_id == {key: replace(each, needs=None) for key, each in snapshot.by_id.items()}
 
 
 def test_nothing_in_it_lets_anybody_in(snapshot: RollSnapshot, file: Path) -> None:

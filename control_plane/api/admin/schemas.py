@@ -13,6 +13,12 @@ from control_plane.api.schemas import TenantOut
 from control_plane.api.text import Address, Line
 from control_plane.domain.route import Role
 from control_plane.domain.tenant import SLUG_LENGTH_MAX, Model, Plan
+from control_plane.tenants.labels import LABELS_MAX
+
+Labels = Annotated[
+    list[Name],
+    Field(max_length=LABELS_MAX, description="Words by which tenants are chosen: small letters, digits, hyphens."),
+]
 
 
 class NewTenant(Input):
@@ -26,12 +32,19 @@ class NewTenant(Input):
     """Chosen by room without it."""
     region: Name | None = None
     owner_email: Address | None = None
+    labels: Labels = []
 
 
 class NewPlan(Input):
     """The plan that a tenant is to be on."""
 
     plan: Plan
+
+
+class NewLabels(Input):
+    """The labels that a tenant is to have, and no others."""
+
+    labels: Labels
 
 
 class NewKey(Input):
@@ -45,6 +58,7 @@ class NewKey(Input):
 class ListedTenant(TenantOut):
     """A tenant in a list."""
 
+    labels: list[str]
     created_at: datetime
     failure: str | None = None
     """Why its home could not be made."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from uuid import UUID
 
 from sqlalchemy.orm import Session
@@ -30,12 +31,15 @@ from control_plane.registry.tables import TenantRow
 from control_plane.registry.workflows import Workflows
 from control_plane.signup.service import chosen_slug
 from control_plane.tenants import service
+from control_plane.tenants.labels import checked_label, set_labels
 from control_plane.tenants.service import OwnerWish, TenantWish
 
 
-def page(session: Session, *, after: UUID | None, limit: int) -> TenantPage:
-    """Some tenants, oldest first."""
-    rows = tenants.page(session, after=after, limit=limit + 1)
+def page(session: Session, *, after: UUID | None, limit: int, label: str | None) -> TenantPage:
+    """Some tenants, oldest first, of all or of those with a label; LabelError when that is none."""
+    rows = tenants.page(
+        session, after=after, limit=limit + 1, label=checked_label(label) if label is not None else None
+    )
     items = [ListedTenant.model_validate(row) for row in rows[:limit]]
     return TenantPage(items=items, next=items[-1].id if len(rows) > limit else None)
 
@@ -67,6 +71,7 @@ def onboard(session: Session, workflows: Workflows, new: NewTenant, actor: str) 
         server=new.server,
         region=new.region,
         owner=owner,
+        labels=tuple(new.labels),
     )
     return _listed(session, service.create(session, workflows, wish, actor))
 
@@ -75,6 +80,13 @@ def put_on_plan(session: Session, ref: str, plan: Plan, actor: str) -> ListedTen
     """The tenant on that plan."""
     row = tenants.find(session, ref, lock=True)
     change_plan(session, row, plan, actor)
+    return _listed(session, row)
+
+
+def put_labels(session: Session, ref: str, labels: Sequence[str], actor: str) -> ListedTenant:
+    """The tenant with those labels and no others."""
+    row = tenants.find(session, ref, lock=True)
+    set_labels(session, row, labels, actor)
     return _listed(session, row)
 
 

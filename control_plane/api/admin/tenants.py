@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from fastapi import APIRouter, Response
+from typing import Annotated
+
+from fastapi import APIRouter, Query, Response
 
 from control_plane.api.admin import tenant_work as work
 from control_plane.api.admin.schemas import (
@@ -11,6 +13,7 @@ from control_plane.api.admin.schemas import (
     KeyWithSecret,
     ListedTenant,
     NewKey,
+    NewLabels,
     NewPlan,
     NewTenant,
     TenantDetails,
@@ -22,12 +25,15 @@ from control_plane.api.errors import problems
 from control_plane.api.inputs import PAGE_ROWS, After, Limit, PathId, TenantRef, WorkflowRef
 
 router = APIRouter(prefix="/admin", tags=["tenants"])
+WithLabel = Annotated[str | None, Query(max_length=63, description="Only those that have it.")]
 
 
 @router.get("/tenants", responses=problems(401, 422, 503))
-async def list_tenants(desk: AsSupport, limit: Limit = PAGE_ROWS, after: After = None) -> TenantPage:
+async def list_tenants(
+    desk: AsSupport, limit: Limit = PAGE_ROWS, after: After = None, label: WithLabel = None
+) -> TenantPage:
     """Tenants, oldest first."""
-    return await desk.run(work.page, after=after, limit=limit)
+    return await desk.run(work.page, after=after, limit=limit, label=label)
 
 
 @router.post("/tenants", status_code=202, responses=problems(401, 403, 409, 413, 422, 503))
@@ -48,6 +54,12 @@ async def get_tenant(tenant: TenantRef, desk: AsSupport) -> TenantDetails:
 async def put_tenant_plan(tenant: TenantRef, body: NewPlan, desk: AsOps) -> ListedTenant:
     """Put a tenant on a plan."""
     return await desk.run(work.put_on_plan, tenant, body.plan, desk.actor)
+
+
+@router.put("/tenants/{tenant}/labels", responses=problems(401, 403, 404, 413, 422, 503))
+async def put_tenant_labels(tenant: TenantRef, body: NewLabels, desk: AsOps) -> ListedTenant:
+    """Give a tenant these labels and no others."""
+    return await desk.run(work.put_labels, tenant, body.labels, desk.actor)
 
 
 @router.post("/tenants/{tenant}/suspend", status_code=202, responses=problems(401, 403, 404, 409, 503))

@@ -1,0 +1,1 @@
+"""Work behind `copyhold migrate …`, one module a command."""

@@ -1,0 +1,68 @@
+"""Asking some tenants whether they are served: through the pooler, with a real token, as requests come."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import psycopg
+from psycopg.conninfo import make_conninfo
+
+from cli.wiring import Platform
+from control_plane.domain.route import Home, Route
+from control_plane.domain.tenant import Status
+from control_plane.registry import routes
+from control_plane.registry.engine import transaction
+from control_plane.routing import tokens
+from control_plane.routing.tokens import Mode, begin_message
+from migrations.fleet.plan import Target
+from migrations.fleet.words import in_words
+
+PROBED = 3
+"""Tenants of a wave."""
+TIMEOUT_S = 5
+
+
+def prober(platform: Platform) -> Callable[[Sequence[Target]], list[str]]:
+    """What asks some of the tenants that live in those targets, and says what is wrong. Pools are left out: whom to ask
+    there, the targets do not tell.
+    """
+
+    def probe(targets: Sequence[Target]) -> list[str]:
+        tenants = [target.occupant.id for target in targets if target.occupant is not None][:PROBED]
+        with transaction(platform.engine) as session:
+            found = [routes.route_of(session, tenant_id) for tenant_id in tenants]
+        served = [route for route in found if route is not None and route.status == Status.ACTIVE]
+        return [said for route in served if (said := _asked(platform, route)) is not None]
+
+    return probe
+
+
+def _asked(platform: Platform, route: Route) -> str | None:
+    home = route.home
+    if home is None:
+        return f"{route.slug} has no home"
+    limits = platform.settings.limits
+    token = tokens.minted(platform.keyring, home, route.tenant_id, route.epoch, Mode.SERVE, limits.token_life_s)
+    try:
+        with psycopg.connect(_address(platform, home), autocommit=True, prepare_threshold=None) as connection:
+            connection.execute(begin_message(token, home.schema, TIMEOUT_S).encode())
+            seen = connection.execute("SELECT tenancy.current_tenant()").fetchone()
+            connection.execute("ROLLBACK")
+    except psycopg.Error as error:
+        return f"{route.slug} is not served: {in_words(error)}"
+    return None if seen == (route.tenant_id,) else f"{route.slug} is not who its home says"
+
+
+def _address(platform: Platform, home: Home) -> str:
+    sealed = home.sealed_password
+    password = platform.keyring.unseal(sealed, belongs_to=str(home.database_id)) if sealed else None
+    settings = platform.settings
+    return make_conninfo(
+        host=settings.pooler_host,
+        port=settings.pooler_port,
+        dbname=home.alias,
+        user=home.login,
+        password=password,
+        connect_timeout=TIMEOUT_S,
+        application_name="copyhold probe",
+    )

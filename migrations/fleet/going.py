@@ -1,0 +1,385 @@
+"""One run that goes on: wave after wave, many targets at once, each outcome in the ledger as soon as it is known.
+
+The databases are the truth and the ledger follows them: a crash at any point loses no more than the last moment's
+entries, and whoever goes on looks where the targets really are.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
+from uuid import UUID
+
+import psycopg
+from sqlalchemy import Engine
+
+from control_plane.domain.errors import CopyholdError
+from control_plane.domain.server import Server
+from control_plane.registry import fleet, servers
+from control_plane.registry.engine import transaction
+from control_plane.registry.fleet import TargetOutcome
+from control_plane.registry.tables import MigrationRunRow
+from control_plane.version import code_version
+from migrations.fleet import gate, health
+from migrations.fleet.chains import HOME, Chain, Phase
+from migrations.fleet.crew import Crew, Outcome
+from migrations.fleet.plan import Plan, Step, Target, Wave
+from migrations.fleet.python_runs import PythonRuns
+from migrations.fleet.replay import Database, NotMigratedError, Script
+from migrations.fleet.wishes import Wishes, failures_allowed
+from migrations.fleet.words import in_words
+
+MIGRATOR = "copyhold_migrator"
+SWEEPS = 3
+"""How often a run looks for targets that were made while it went on."""
+HEALTHY_WITHIN_S = 10.0
+HEALTH_POLL_S = 0.5
+STOPPED_BY_SOMEBODY = "somebody stopped it"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Began:
+    """A run has been entered in the ledger."""
+
+    run_id: UUID
+    plan: Plan
+
+
+@dataclass(frozen=True, kw_only=True)
+class WaveBegan:
+    """A wave begins."""
+
+    number: int
+    targets: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class WaveEnded:
+    """A wave has ended; `stopped` says why no other follows, None when the run goes on."""
+
+    number: int
+    done: int
+    failed: int
+    stopped: str | None
+
+
+Event = Began | WaveBegan | Outcome | WaveEnded
+
+
+@dataclass(frozen=True, kw_only=True)
+class Report:
+    """What became of a run. `run_id` is None when there was nothing to do."""
+
+    run_id: UUID | None
+    state: str
+    reason: str | None
+    done: int
+    failed: tuple[Outcome, ...]
+    not_started: int
+    there_already: int
+    ahead: tuple[Target, ...]
+    duration_ms: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Hands:
+    """What a run is given by whoever starts it."""
+
+    tell: Callable[[Event], None]
+    stop: threading.Event
+    """Set it, and the run ends when what is in flight has."""
+    approve: Callable[[int], bool] | None = None
+    """Asked before each wave but the first."""
+    probe: Callable[[Sequence[Target]], list[str]] | None = None
+    """Asks some targets whether they are served, and says what is wrong."""
+
+
+@dataclass(kw_only=True)
+class Going:
+    """One run that goes on."""
+
+    engine: Engine
+    chain: Chain
+    run_id: UUID
+    wishes: Wishes
+    actor: str
+    hands: Hands
+    raise_wanted: Callable[[], None]
+    """Has new homes built at the revision from now on."""
+    replan: Callable[[], Plan]
+    """What there is to do now, by the ledger."""
+
+    def __post_init__(self) -> None:
+        self._started = time.monotonic()
+        self._outcomes: list[Outcome] = []
+        self._python = PythonRuns()
+        self._scripts: dict[tuple[str, str | None, str], Script] = {}
+        self._compiling = threading.Lock()
+        self._unsafe: set[UUID] = set()
+
+    def through(self, work: Plan) -> Report:
+        """Every wave, then what was made meanwhile; the report and the ledger agree."""
+        self._open(work)
+        state, reason = "interrupted", None
+        try:
+            reason = self._waves(work.waves)
+            if reason is None:
+                reason = self._latecomers(max((wave.number for wave in work.waves), default=0))
+            failed = any(outcome.error for outcome in self._outcomes)
+            state = "stopped" if reason else "failed" if failed else "done"
+        finally:
+            self._python.close()
+            with transaction(self.engine) as session:
+                fleet.end_run(session, self.run_id, state, reason)
+        return self._report(work, state, reason)
+
+    def settle(self, among: Sequence[Target], work: Plan) -> None:
+        """Record those of `among` that have arrived without the ledger knowing it."""
+        to_do = {(step.target.database_id, step.target.schema) for step in work.steps}
+        arrived = [target for target in among if (target.database_id, target.schema) not in to_do]
+        with transaction(self.engine) as session:
+            wanted = [HOME.head if target.chain == HOME.name else self.wishes.to for target in arrived]
+            rows = [recorded(t, "done", to) for t, to in zip(arrived, wanted, strict=True)]
+            fleet.record_outcomes(session, self.run_id, rows)
+
+    def _open(self, work: Plan) -> None:
+        row = MigrationRunRow(
+            id=self.run_id,
+            to_revision=self.wishes.to,
+            actor=self.actor,
+            state="running",
+            direction="down" if self.wishes.down else "up",
+            code_version=code_version(),
+            options=self.wishes.for_ledger(),
+            reason=None,
+            ended_at=None,
+        )
+        with transaction(self.engine) as session:
+            gate.publish(session, self.chain)
+            fleet.start_run(session, row)
+            fleet.plan_targets(session, [row for wave in work.waves for row in _rows(self.run_id, wave)])
+        self.hands.tell(Began(run_id=self.run_id, plan=work))
+
+    def _waves(self, waves: Sequence[Wave]) -> str | None:
+        """Why it stopped before the end, if it did."""
+        for position, wave in enumerate(waves):
+            if position and (reason := self._held_back(waves[position - 1], wave)):
+                return reason
+            if reason := self._wave(wave):
+                return reason
+            first_tenants = wave.number > 0 and not any(before.number for before in waves[:position])
+            if first_tenants or (wave.number == 0 and len(waves) == 1):
+                self.raise_wanted()
+        return None
+
+    def _wave(self, wave: Wave) -> str | None:
+        self.hands.tell(WaveBegan(number=wave.number, targets=len(wave.steps)))
+        allowed = failures_allowed(self.wishes.max_failures, len(wave.steps))
+        done = failed = 0
+        halt = _Halt(self.hands.stop, allowed)
+        for batch in self._carried_out(wave.steps, halt):
+            self._record(batch)
+            failed += sum(1 for outcome in batch if outcome.error)
+            done += sum(1 for outcome in batch if not outcome.error)
+            for outcome in batch:
+                self.hands.tell(outcome)
+        reason = None
+        if self.hands.stop.is_set():
+            reason = STOPPED_BY_SOMEBODY
+        elif failed > allowed:
+            reason = f"{failed} of wave {wave.number} failed, {allowed} may ({self.wishes.max_failures})"
+        self.hands.tell(WaveEnded(number=wave.number, done=done, failed=failed, stopped=reason))
+        return reason
+
+    def _carried_out(self, steps: Sequence[Step], halt: _Halt) -> Generator[list[Outcome], None, None]:
+        safe = [step for step in steps if step.target.database_id not in self._unsafe]
+        kept = [step for step in steps if step.target.database_id in self._unsafe]
+
+        def do(database: Database | Exception, step: Step) -> Outcome:
+            outcome = self._do(database, step)
+            if outcome.error:
+                halt.count_failure()  # here: told of it later, the crew would have begun others
+            return outcome
+
+        crew = Crew(at_once=self.wishes.at_once, open_database=self._database, do=do, stop=halt)
+        # Closed at once when the ledger cannot be written: what has not begun then does not begin.
+        with closing(crew.carry_out(safe)) as arriving:
+            yield from arriving
+        if kept:
+            reason = "the tenancy schema of its database failed first"
+            yield [Outcome(step=step, error=reason, duration_ms=0, attempts=0) for step in kept]
+
+    def _do(self, database: Database | Exception, step: Step) -> Outcome:
+        started = time.monotonic()
+        error = revision = None
+        try:
+            if isinstance(database, Exception):
+                raise database
+            revision = self._brought(database, step)
+        except (psycopg.Error, CopyholdError) as problem:
+            error = in_words(problem)
+        duration_ms = round((time.monotonic() - started) * 1000)
+        tries = 1 + (0 if isinstance(database, Exception) else database.attempts)
+        return Outcome(step=step, error=error, duration_ms=duration_ms, attempts=tries, revision=revision)
+
+    def _brought(self, database: Database, step: Step) -> str:
+        target = step.target
+        chain = HOME if target.chain == HOME.name else self.chain
+        current = target.revision
+        for _ in range(SWEEPS):
+            script = self._script(chain, current, step.to_revision)
+            found = database.follow(script, target.schema, self._in_python(target))
+            if found == step.to_revision or not self._leads(chain, found, step.to_revision):
+                return found
+            current = found  # The ledger was wrong about it.
+        raise NotMigratedError(f"it is moved by somebody else again and again, now at {current}")
+
+    def _leads(self, chain: Chain, found: str, wanted: str) -> bool:
+        return chain.upgrades(wanted, found) if self.wishes.down else chain.upgrades(found, wanted)
+
+    def _script(self, chain: Chain, current: str | None, wanted: str) -> Script:
+        key = (chain.name, current, wanted)
+        with self._compiling:
+            if key not in self._scripts:
+                phases = chain.compiled(current, wanted)
+                self._scripts[key] = Script(chain=chain, current=current, wanted=wanted, phases=phases)
+            return self._scripts[key]
+
+    def _in_python(self, target: Target) -> Callable[[str, Phase], None]:
+        def run(schema: str, phase: Phase) -> None:
+            dsn = servers.direct_dsn(self._servers[target.server], target.database, MIGRATOR)
+            self._python.run(dsn, self.chain, schema, phase)
+
+        return run
+
+    def _database(self, target: Target) -> Database:
+        return Database.open(servers.direct_dsn(self._servers[target.server], target.database, MIGRATOR))
+
+    @cached_property
+    def _servers(self) -> Mapping[str, Server]:
+        with transaction(self.engine) as session:
+            return {server.name: server for server in servers.all_servers(session)}
+
+    def _record(self, batch: Sequence[Outcome]) -> None:
+        for outcome in batch:
+            if outcome.error and outcome.step.target.chain == HOME.name:
+                self._unsafe.add(outcome.step.target.database_id)
+        rows = [
+            replace(
+                recorded(outcome.step.target, "failed" if outcome.error else "done", outcome.revision),
+                attempts=outcome.attempts,
+                error=outcome.error,
+                duration_ms=outcome.duration_ms,
+            )
+            for outcome in batch
+        ]
+        with transaction(self.engine) as session:
+            fleet.record_outcomes(session, self.run_id, rows)
+        self._outcomes.extend(batch)
+
+    def _held_back(self, before: Wave, wave: Wave) -> str | None:
+        """Between two waves: is the fleet well, is the pause over, does somebody say yes."""
+        if problem := self._ailing(before):
+            return f"after wave {before.number}: {problem}"
+        if self.wishes.pause_s and wave.number > 1 and self.hands.stop.wait(self.wishes.pause_s):
+            return STOPPED_BY_SOMEBODY
+        if self.hands.approve is not None and wave.number > 1 and not self.hands.approve(wave.number):
+            return f"wave {wave.number} was not approved"
+        return STOPPED_BY_SOMEBODY if self.hands.stop.is_set() else None
+
+    def _ailing(self, wave: Wave) -> str | None:
+        targets = [step.target for step in wave.steps]
+        until = time.monotonic() + HEALTHY_WITHIN_S
+        while found := [*health.problems(self._servers, targets), *self._probed(targets)]:
+            if time.monotonic() > until:
+                return "; ".join(found)
+            if self.hands.stop.wait(HEALTH_POLL_S):
+                return None
+        return None
+
+    def _probed(self, targets: Sequence[Target]) -> list[str]:
+        return self.hands.probe(targets) if self.hands.probe is not None else []
+
+    def _latecomers(self, last: int) -> str | None:
+        """Targets that were made, or moved here, at an older revision while the run went on."""
+        if self.wishes.only or self.wishes.down:
+            return None
+        tried = {(o.step.target.database_id, o.step.target.chain, o.step.target.schema) for o in self._outcomes}
+        for number in range(last + 1, last + 1 + SWEEPS):
+            late = [step for step in self.replan().steps
+                    if (step.target.database_id, step.target.chain, step.target.schema) not in tried]  # fmt: skip
+            if not late:
+                return None
+            wave = Wave(number=number, steps=tuple(late))
+            with transaction(self.engine) as session:
+                fleet.plan_targets(session, _rows(self.run_id, wave))
+            if reason := self._wave(wave):
+                return reason
+            tried |= {(step.target.database_id, step.target.chain, step.target.schema) for step in late}
+        return None
+
+    def _report(self, work: Plan, state: str, reason: str | None) -> Report:
+        failed = tuple(outcome for outcome in self._outcomes if outcome.error)
+        return Report(
+            run_id=self.run_id,
+            state=state,
+            reason=reason,
+            done=len(self._outcomes) - len(failed),
+            failed=failed,
+            not_started=max(0, len(work.steps) - len(self._outcomes)),
+            there_already=work.there_already,
+            ahead=work.ahead,
+            duration_ms=round((time.monotonic() - self._started) * 1000),
+        )
+
+
+class _Halt(threading.Event):
+    """Set by too many failures, or by the event behind it."""
+
+    def __init__(self, behind: threading.Event, allowed: int) -> None:
+        super().__init__()
+        self._behind, self._left, self._counting = behind, allowed, threading.Lock()
+
+    def count_failure(self) -> None:
+        with self._counting:
+            self._left -= 1
+            if self._left < 0:
+                self.set()
+
+    def is_set(self) -> bool:
+        return super().is_set() or self._behind.is_set()
+
+
+def _rows(run_id: UUID, wave: Wave) -> list[dict[str, Any]]:
+    return [
+        {
+            "run_id": run_id,
+            "chain": step.target.chain,
+            "database_id": step.target.database_id,
+            "schema": step.target.schema,
+            "from_revision": step.target.revision,
+            "to_revision": step.to_revision,
+            "state": "planned",
+            "wave": wave.number,
+        }
+        for step in wave.steps
+    ]
+
+
+def recorded(target: Target, state: str, revision: str | None) -> TargetOutcome:
+    """What the ledger is told of a target that is at `revision` now."""
+    return TargetOutcome(
+        chain=target.chain,
+        database_id=target.database_id,
+        schema=target.schema,
+        state=state,
+        revision=revision,
+        attempts=0,
+        error=None,
+        duration_ms=0,
+    )
