@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from sqlalchemy import Engine
 
@@ -17,14 +18,17 @@ from cli.supervisor.privileges import drop_to_owner
 from control_plane.domain.errors import UnavailableError
 from control_plane.keyring import Keyring
 from control_plane.registry.engine import ControlDatabaseError, control_engine
-from control_plane.registry.workflows import DurableWorkflows
 from control_plane.routing.seam import TenantApp, load_tenant_app
 from control_plane.settings import Settings
-from migrations.fleet.chains import Chain, tenant_chain
-from migrations.fleet.run import FleetMigration
-from provisioning.estate import Estate
 from provisioning.layout import Layout
-from provisioning.pooler.apply import Pooler, PoolerDownError
+from provisioning.pooler.errors import PoolerDownError
+
+if TYPE_CHECKING:
+    from control_plane.registry.workflows import DurableWorkflows
+    from migrations.fleet.chains import Chain
+    from migrations.fleet.run import FleetMigration
+    from provisioning.estate import Estate
+    from provisioning.pooler.apply import Pooler
 
 
 class PlatformDownError(UnavailableError):
@@ -35,14 +39,20 @@ class PlatformDownError(UnavailableError):
 
 @dataclass(frozen=True, kw_only=True)
 class Platform:
-    """One platform as a command sees it."""
+    """One platform as a command sees it. Its parts are imported when they are asked for: each command needs a few."""
 
     settings: Settings
     engine: Engine
     keyring: Keyring
-    workflows: DurableWorkflows
     actor: str
     """Who acts, for the audit log."""
+
+    @cached_property
+    def workflows(self) -> DurableWorkflows:
+        """The door to the workflow engine."""
+        from control_plane.registry.workflows import DurableWorkflows
+
+        return DurableWorkflows(self.engine)
 
     @cached_property
     def app(self) -> TenantApp:
@@ -52,21 +62,29 @@ class Platform:
     @property
     def chain(self) -> Chain:
         """The tenant app's chain."""
+        from migrations.fleet.chains import tenant_chain
+
         return tenant_chain(self.app.migrations)
 
     @property
     def fleet(self) -> FleetMigration:
         """The fleet and what can be done to it."""
+        from migrations.fleet.run import FleetMigration
+
         return FleetMigration(self.engine, self.chain)
 
     @property
     def pooler(self) -> Pooler:
         """The pooler."""
+        from provisioning.pooler.apply import Pooler
+
         return Pooler(self.settings, self.engine)
 
     @property
     def estate(self) -> Estate:
         """What provisioning works with."""
+        from provisioning.estate import Estate
+
         return Estate(settings=self.settings, engine=self.engine, keyring=self.keyring, app=self.app)
 
 
@@ -91,21 +109,18 @@ def open_platform(data: Path | None) -> Iterator[Platform]:
     actor = acting_person()  # before this process becomes the platform's own user
     settings = settings_for(data)
     engine = control_engine(settings.control_dsn, timeout_s=settings.limits.control_timeout_s)
-    workflows = DurableWorkflows(engine)
+    platform = Platform(
+        settings=settings, engine=engine, keyring=Keyring.load(settings.master_key_file), actor=actor
+    )
     try:
-        yield Platform(
-            settings=settings,
-            engine=engine,
-            keyring=Keyring.load(settings.master_key_file),
-            workflows=workflows,
-            actor=actor,
-        )
+        yield platform
     except ControlDatabaseError as error:
         raise PlatformDownError(f"the control database does not answer: {_what_to_do(data)}") from error
     except PoolerDownError as error:
         raise PlatformDownError(f"the pooler does not answer: {_what_to_do(data)}") from error
     finally:
-        workflows.close()
+        if "workflows" in vars(platform):
+            platform.workflows.close()
         engine.dispose()
 
 

@@ -1,79 +1,38 @@
-"""The inbox as a TenantApp: its ASGI factory, its chain of migrations, its tables and its first data."""
+"""The inbox as a TenantApp. What a command asks of it (its chain, its revisions) must not cost it the whole web app."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from fastapi import APIRouter, FastAPI
-from pydantic import BaseModel
-from sqlalchemy import MetaData
-from sqlalchemy.ext.asyncio import AsyncSession
-from starlette.types import ASGIApp
-
-from control_plane.api.bodies import BoundedBodies
-from control_plane.api.errors import ANY_OTHER, install_errors
-from control_plane.api.headers import NeverCached
-from control_plane.routing.road import Road
 from control_plane.routing.seam import NewTenant, Owner
-from control_plane.routing.visitor import TheHost
-from tenant_app import seed
-from tenant_app.conversations.endpoints import router as conversations
-from tenant_app.describing import describe_credentials
-from tenant_app.failures import open_to_all
-from tenant_app.messages.endpoints import router as messages
-from tenant_app.passwords import Passwords
-from tenant_app.sessions.endpoints import router as sessions
 from tenant_app.tables import Base
-from tenant_app.users.endpoints import router as users
 
-NAME = "inbox"
-front = APIRouter(tags=["inbox"])
+if TYPE_CHECKING:
+    from sqlalchemy import MetaData
+    from sqlalchemy.ext.asyncio import AsyncSession
+    from starlette.types import ASGIApp
 
-
-class Front(BaseModel):
-    """Which app this is, and whose."""
-
-    app: str
-    tenant: str
-    """The tenant's slug."""
-
-
-@front.get("/", responses=open_to_all())
-async def get_front(route: TheHost) -> Front:
-    """Say which app this is, and whose."""
-    return Front(app=NAME, tenant=route.slug)
+    from control_plane.routing.road import Road
 
 
 @dataclass(frozen=True, kw_only=True)
 class Inbox:
     """See control_plane.routing.seam.TenantApp."""
 
-    name: str = NAME
+    name: str = "inbox"
     migrations: str = "migrations:tenant"
     metadata: MetaData = Base.metadata
     revisions: frozenset[str] = frozenset({"0001", "0002"})
 
     def create_asgi(self, road: Road) -> ASGIApp:
         """The app over `road`."""
-        limits = road.settings.limits
-        app = FastAPI(
-            title="Copyhold inbox",
-            responses=ANY_OTHER,
-            docs_url=None,
-            redoc_url=None,
-            redirect_slashes=False,
-            generate_unique_id_function=lambda route: route.name,
-        )
-        app.state.road = road
-        app.state.passwords = Passwords(road.throttle, limits.logins_per_minute)
-        install_errors(app)
-        app.add_middleware(NeverCached)
-        # The busiest first: each router passed over costs a request some 20 µs.
-        for router in (messages, conversations, users, sessions, front):
-            app.include_router(router)
-        describe_credentials(app)
-        return BoundedBodies(app, limits.body_bytes)
+        from tenant_app import asgi
+
+        return asgi.create_asgi(road)
 
     async def seed(self, session: AsyncSession, tenant: NewTenant, owner: Owner | None) -> None:
         """See control_plane.routing.seam.TenantApp.seed."""
+        from tenant_app import seed
+
         await seed.seed(session, tenant, owner)

@@ -14,7 +14,8 @@ from cli.supervisor.tools import find_tools
 from cli.wiring import Platform, open_platform
 from control_plane import audit
 from control_plane.registry.engine import transaction
-from provisioning.pooler.apply import Drift, Pooler, PoolerDownError
+from provisioning.pooler.apply import Drift, Pooler
+from provisioning.pooler.errors import PoolerDownError
 
 app = command_group()
 

@@ -14,7 +14,7 @@ from cli.options import DataOption, JsonOption
 
 
 def lint(
-    revision: Annotated[list[str] | None, typer.Argument(metavar="[REVISION]…", help="Default: all.")] = None,
+    revision: Annotated[list[str] | None, typer.Argument(metavar="REVISION", help="Default: all.")] = None,
     since: Annotated[str | None, typer.Option("--since", metavar="REVISION", help="Only those after it.")] = None,
     static: Annotated[
         bool, typer.Option("--static", help="Read them alone: where there is no PostgreSQL to try them on.")

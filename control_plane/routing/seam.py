@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 from uuid import UUID
 
-from sqlalchemy import MetaData
-from sqlalchemy.ext.asyncio import AsyncSession
-from starlette.types import ASGIApp
-
 from control_plane.domain.errors import SetupError
 
 if TYPE_CHECKING:
+    from sqlalchemy import MetaData
+    from sqlalchemy.ext.asyncio import AsyncSession
+    from starlette.types import ASGIApp
+
     from control_plane.routing.road import Road
 
 

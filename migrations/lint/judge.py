@@ -123,7 +123,7 @@ def _finding(subject: Subject, problem: Problem) -> Finding:
         where=problem.where,
         what=f"{rule.what}: {problem.detail}" if problem.detail else rule.what,
         remedy=rule.remedy,
-        accepted=subject.accepted.get(rule.name) or None,
+        accepted=subject.accepted.get(rule.name),
     )
 
 

@@ -75,7 +75,10 @@ def _builds_outside(subject: Subject) -> Iterator[Problem]:
 
 
 def _names_no_schema(subject: Subject) -> Iterator[Problem]:
-    for text in dict.fromkeys((*subject.statements.values(), *_sent(subject.way_back), *_strings(subject))):
+    for place, statement in subject.statements.items():
+        if _QUALIFIED.search(without_comments(statement)):
+            yield subject.problem(rules.QUALIFIED_NAME, place=place)
+    for text in dict.fromkeys((*_sent(subject.way_back), *_strings(subject))):
         if _QUALIFIED.search(without_comments(text)):
             yield subject.problem(rules.QUALIFIED_NAME, where=in_short(text))
 

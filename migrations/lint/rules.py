@@ -64,7 +64,6 @@ LONG = _by_name(
         "an index is built while nobody may use the table",
         "CREATE UNIQUE INDEX CONCURRENTLY in a revision of its own, then ADD CONSTRAINT … UNIQUE USING INDEX",
     ),
-    _error("prefer-repack", "the whole table is written anew while nobody may read it", "leave it to autovacuum"),
 )
 BRIEF = _by_name(
     _error(

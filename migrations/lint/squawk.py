@@ -23,7 +23,7 @@ PG_VERSION = "15"
 SYNTAX_ERROR = "syntax-error"
 OF_CONSTRAINTS = "constraint-missing-not-valid"
 """Said of every constraint, and again by the rules on foreign and unique keys."""
-OPT_IN = "ban-drop-view,ban-drop-function,ban-drop-type,ban-set-schema,renaming-object,prefer-repack"
+OPT_IN = "ban-drop-view,ban-drop-function,ban-drop-type,ban-set-schema,renaming-object"
 COMMAND = (
     f"--pg-version={PG_VERSION}",
     "--reporter=json",

@@ -116,7 +116,7 @@ def subject(chain: Chain, revision: str) -> Subject:
         found = replace(found, phases=chain.compiled(before, revision))
     except BrokenChainError as error:
         return replace(found, failure=error.message)
-    if before is None or found.python:
+    if before is None or found.python or not hasattr(script.module, "downgrade"):
         return found
     try:
         return replace(found, way_back=chain.compiled(revision, before))

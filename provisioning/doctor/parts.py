@@ -20,7 +20,8 @@ from migrations.fleet.chains import CONTROL
 from provisioning.doctor.catalogue import in_words
 from provisioning.doctor.findings import Check, Finding, Severity
 from provisioning.doctor.settings import SETTINGS, judge
-from provisioning.pooler.apply import Pooler, PoolerDownError
+from provisioning.pooler.apply import Pooler
+from provisioning.pooler.errors import PoolerDownError
 
 CONTROL_SERVER = "control"
 PROBE_TIMEOUT_S = 3

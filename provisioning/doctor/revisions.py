@@ -31,7 +31,7 @@ from provisioning.doctor.watching import (
     INDEXES_NOT_BY_TENANT,
     NOT_ASKING,
     broken_by,
-    execute,
+    execute_alone,
     execute_watched,
     tables,
 )
@@ -42,6 +42,8 @@ NOBODY = UUID(int=0)
 SCHEMA = bridge_schema(NOBODY)
 """A bridge tenant's: names that are qualified with the schema of pools and silos lead nowhere in it."""
 STATEMENT_TIMEOUT_S = 60
+UNPROTECTED, OF_UNPROTECTED = "policy_missing", frozenset({"rls_disabled", "rls_not_forced"})
+"""The doctor's checks that all speak of a table without tenancy.protect."""
 
 
 class _FailedError(Exception):
@@ -184,7 +186,10 @@ def _send_phase(connection: Connection, subject: Subject, number: int, phase: Ph
         if not phase.transactional:
             for each, statement in enumerate(phase.statements):
                 place = (number, each)
-                found.problems += execute(connection, subject, place, statement)
+                long, problems = execute_alone(connection, subject, place, statement)
+                found.problems += problems
+                if long is not None:  # otherwise it is not known: locks are gone by now
+                    found.long[place] = long
             return
         with connection.transaction():
             there = tables(connection)
@@ -199,7 +204,11 @@ def _send_phase(connection: Connection, subject: Subject, number: int, phase: Ph
 
 def _left_behind(subject: Subject, before: _Look, after: _Look) -> Iterator[Problem]:
     """What is wrong since this revision and was not before it."""
-    for finding in sorted(after.defects - before.defects, key=lambda finding: finding.place):
+    found = sorted(after.defects - before.defects, key=lambda finding: finding.place)
+    unprotected = {finding.object for finding in found if finding.check == UNPROTECTED}
+    for finding in found:
+        if finding.check in OF_UNPROTECTED and finding.object in unprotected:
+            continue  # tenancy.protect was forgotten: once is enough
         yield subject.problem(_rule(finding), where=_unqualified(finding.object or ""))
     for name in sorted(after.indexes - before.indexes):
         yield subject.problem(rules.INDEX_NOT_BY_TENANT, where=name)

@@ -20,14 +20,15 @@ LOCKS = {
     "ShareRowExclusiveLock": "nobody may write it",
     "ShareLock": "nobody may write it",
 }
+WRITTEN_ANEW = "written anew while nobody may read or write it"
 CHANGES_ROWS = "RowExclusiveLock"
 WHOLE = frozenset({"table", "view", "function", "type"})
 """Kinds of objects that an app knows by name."""
 TABLES = "SELECT oid FROM pg_class WHERE relkind IN ('r', 'p') AND relnamespace = current_schema()::regnamespace"
 STATE = """
 SELECT c.oid, c.relname, c.relfilenode,
-       pg_stat_get_xact_numscans(c.oid) + coalesce((
-           SELECT sum(pg_stat_get_xact_numscans(indexrelid)) FROM pg_index WHERE indrelid = c.oid), 0),
+       pg_stat_get_xact_numscans(c.oid),
+       coalesce((SELECT sum(pg_stat_get_xact_numscans(indexrelid)) FROM pg_index WHERE indrelid = c.oid), 0),
        ARRAY(SELECT mode FROM pg_lock_status() WHERE relation = c.oid AND pid = pg_backend_pid() AND granted)
   FROM pg_class c WHERE c.oid = ANY (%s) AND c.relname <> 'alembic_version'
 """
@@ -48,6 +49,9 @@ class _Table:
     name: str
     file: int
     scans: int
+    """Of the whole table."""
+    searches: int
+    """Through its indexes."""
     locks: frozenset[str]
 
 
@@ -69,6 +73,18 @@ def execute_watched(
         if began and table.scans > before[oid].scans and not problems:
             problems = [subject.problem(rules.BACKFILL_AT_ONCE, place=place, detail=table.name)]
     return "; ".join(long) or None, problems
+
+
+def execute_alone(
+    connection: Connection, subject: Subject, place: Place, statement: str
+) -> tuple[str | None, list[Problem]]:
+    """Execute one statement outside of any transaction: which tables it wrote anew, and what else is wrong."""
+    there = tables(connection)
+    before = _state(connection, there)
+    problems = execute(connection, subject, place, statement)
+    after = _state(connection, there)
+    anew = [f"{table.name} is {WRITTEN_ANEW}" for oid, table in after.items() if table.file != before[oid].file]
+    return "; ".join(anew) or None, problems
 
 
 def execute(connection: Connection, subject: Subject, place: Place, statement: str) -> list[Problem]:
@@ -109,8 +125,8 @@ def broken_by(subject: Subject, before: Parts, after: Parts) -> Iterator[Problem
 
 def _state(connection: Connection, there: list[int]) -> dict[int, _Table]:
     return {
-        oid: _Table(name=name, file=file, scans=int(scans), locks=frozenset(locks))
-        for oid, name, file, scans, locks in connection.execute(STATE, [there])
+        oid: _Table(name=name, file=file, scans=int(scans), searches=int(searches), locks=frozenset(locks))
+        for oid, name, file, scans, searches, locks in connection.execute(STATE, [there])
     }
 
 
@@ -120,5 +136,6 @@ def _long(before: _Table, after: _Table) -> str | None:
     if held is None:
         return None
     if after.file != before.file:
-        return f"{after.name} is written anew while {held}"
-    return f"{after.name} is read while {held}" if after.scans > before.scans else None
+        return f"{after.name} is {WRITTEN_ANEW}"
+    read = after.scans > before.scans or after.searches > before.searches
+    return f"{after.name} is read while {held}" if read else None

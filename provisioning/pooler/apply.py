@@ -15,27 +15,15 @@ from psycopg.rows import dict_row
 from sqlalchemy import Engine
 
 from control_plane.domain.budget import Entry, share_out
-from control_plane.domain.errors import CopyholdError, UnavailableError
 from control_plane.domain.tenant import Model
 from control_plane.registry import servers
 from control_plane.registry.engine import transaction
 from control_plane.settings import Settings
 from provisioning.files import write_atomically
+from provisioning.pooler.errors import PoolerDownError, PoolerRefusedError
 from provisioning.pooler.render import CONSOLE, FILES, MAIN_FILE, PoolerEntry, PoolerPlace, render
 
 _SETTING = re.compile(r"^(\w+) =(.*)$", re.MULTILINE)
-
-
-class PoolerDownError(UnavailableError):
-    """The pooler does not answer."""
-
-    code = "pooler_down"
-
-
-class PoolerRefusedError(CopyholdError):
-    """The pooler did not take its new configuration."""
-
-    code = "pooler_refused"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -13,7 +13,8 @@ from cli.commands import pooler as commands
 from control_plane.domain.tenant import Model
 from control_plane.registry import servers
 from control_plane.registry.engine import transaction
-from provisioning.pooler.apply import Pooler, PoolerDownError
+from provisioning.pooler.apply import Pooler
+from provisioning.pooler.errors import PoolerDownError
 from provisioning.pooler.render import FILES
 from tests.cli.shell import Shell
 from tests.platform_under_test import PlatformUnderTest, TenantUnderTest

@@ -14,7 +14,8 @@ from sqlalchemy import text
 from control_plane.domain.tenant import Model
 from control_plane.registry import servers
 from control_plane.registry.engine import transaction
-from provisioning.pooler.apply import Drift, Pooler, PoolerDownError
+from provisioning.pooler.apply import Drift, Pooler
+from provisioning.pooler.errors import PoolerDownError
 from provisioning.pooler.render import FILES
 from tests.platform_under_test import PlatformUnderTest, TenantUnderTest
 from tests.pooler import calls

@@ -66,7 +66,7 @@ def stop_servers(data: Path) -> None:
 
 
 def everything(platform: PlatformUnderTest) -> dict[str, list[tuple[Any, ...]]]:
-    """The roll (but for who is alive), the roles and access lists of all servers, the shared homes, the pooler's files."""
+    """The roll but for who is alive, the roles and access lists of all servers, shared homes, the pooler's files."""
     engine = control_engine(platform.settings.control_dsn, timeout_s=10)
     with engine.connect() as control:
         found = {"roll": sorted(tuple(row) for row in control.exec_driver_sql(OF_THE_ROLL.replace("%I", "%%I")))}
