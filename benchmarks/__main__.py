@@ -6,7 +6,10 @@ import importlib
 import json
 import sys
 
-NAMES = {"routing": "the road against a hard-wired handler; hundreds of silos; signup and silo creation"}
+NAMES = {
+    "fleet": "a migration of a thousand schemas and hundreds of silos against raw psycopg",
+    "routing": "the road against a hard-wired handler; hundreds of silos; signup and silo creation",
+}
 
 
 def main() -> int:

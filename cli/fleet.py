@@ -20,7 +20,6 @@ from migrations.fleet.going import Began, Event, Report, WaveBegan, WaveEnded
 from migrations.fleet.plan import Plan, Step, Target
 
 PLACES_NAMED = 3
-RUNS_SEARCHED = 100
 
 
 class TargetsAt(TypedDict):
@@ -236,10 +235,9 @@ def history(platform: Platform, limit: int) -> list[RunShown]:
 
 
 def newest_unfinished(platform: Platform) -> UUID | None:
-    """The newest run that did not bring every target to where it meant to."""
+    """The newest run, unless it brought every target to where it meant to."""
     with transaction(platform.engine) as session:
-        ended = (row.id for row, states in fleet.runs(session, RUNS_SEARCHED) if set(states) - {"done"})
-        return next(ended, None)
+        return next((row.id for row, states in fleet.runs(session, 1) if set(states) - {"done"}), None)
 
 
 def run_details(platform: Platform, run_id: UUID) -> RunDetails:

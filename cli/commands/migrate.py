@@ -162,7 +162,7 @@ def down(
 
 @app.command()
 def resume(
-    run: Annotated[str | None, typer.Argument(metavar="[RUN]", help="The newest unfinished one without it.")] = None,
+    run: Annotated[str | None, typer.Argument(metavar="[RUN]", help="Without it, the newest.")] = None,
     approve: options.ApproveOption = False,
     data: DataOption = None,
     as_json: JsonOption = False,
@@ -176,7 +176,7 @@ def resume(
 
 @app.command()
 def retry(
-    run: Annotated[str | None, typer.Argument(metavar="[RUN]", help="The newest unfinished one without it.")] = None,
+    run: Annotated[str | None, typer.Argument(metavar="[RUN]", help="Without it, the newest.")] = None,
     data: DataOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -220,7 +220,7 @@ def _go_on(run: str | None, *, failed_only: bool, approve: bool, data: Path | No
 def _meant(platform: Platform, run: str | None) -> UUID:
     if run is None:
         if (newest := fleet.newest_unfinished(platform)) is None:
-            raise UsageError("there is no run to go on with: each has ended well")
+            raise UsageError("the newest run has ended well; name another to go on with it")
         return newest
     if (run_id := parse_id(run)) is None:
         raise UsageError(f"{run!r} is not a run's id; `copyhold migrate history` shows them")
@@ -348,6 +348,26 @@ def _print_run(run: RunDetails, as_json: bool) -> None:
 
 def _states(run: RunShown | RunDetails) -> str:
     return ", ".join(f"{count} {state}" for state, count in sorted(run["targets"].items()))
+
+
+@app.command()
+def check(
+    tenant: options.TenantOption = None,
+    server: options.ServerOption = None,
+    data: DataOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Hold every target against a freshly built one of its revision; exit 1 when anything differs.
+
+    Names the table, column, index, policy or grant that differs, and where. With --json, one finding a line.
+
+    \b
+    Example: copyhold migrate check
+    Example: copyhold migrate check --tenant acme --json
+    """
+    from cli.migrating.check import check as checked
+
+    checked(data, only_tenants=tenant or (), only_servers=server or (), as_json=as_json)
 
 
 app.command()(revisions.lint)

@@ -27,11 +27,7 @@ PLACES_SHOWN = 20
 def check(
     data: Path | None, *, only_tenants: Sequence[str] = (), only_servers: Sequence[str] = (), as_json: bool = False
 ) -> None:
-    """Print what differs, then how much was looked at. typer.Exit(1) when anything does.
-
-    With tenants (slugs or ids) or servers, their targets and those databases' tenancy schemas alone. NotFoundError for
-    one that there is not, or a tenant without a home.
-    """
+    """Print what differs, then how much was looked at. typer.Exit(1) when anything does; otherwise see checked."""
     with open_platform(data) as platform:
         report = checked(platform, only_tenants=only_tenants, only_servers=only_servers, quiet=as_json)
     if as_json:
@@ -48,7 +44,11 @@ def check(
 def checked(
     platform: Platform, *, only_tenants: Sequence[str] = (), only_servers: Sequence[str] = (), quiet: bool
 ) -> Report:
-    """Look, telling how far it is unless `quiet`. NotFoundError: see check."""
+    """Look, telling how far it is unless `quiet`.
+
+    With tenants (slugs or ids) or servers, at their targets and those databases' tenancy schemas alone. NotFoundError
+    for one that there is not, or a tenant without a home.
+    """
     is_meant = _meant(platform, only_tenants, only_servers)
 
     def targets() -> list[Target]:

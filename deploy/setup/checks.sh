@@ -19,6 +19,7 @@ lint_all() {
     check format ruff format --check .
     check mypy mypy
     check imports lint-imports
+    check revisions copyhold migrate lint
     if [ -e web/package.json ]; then check web check_web; fi
     if have shellcheck; then check shellcheck check_shell; fi
 }

@@ -80,10 +80,13 @@ class _Statements:
 
     def write(self, text: str) -> None:
         statement = text.strip()
-        if statement == "BEGIN;":
-            self._open = []
-        elif statement == "COMMIT;":
-            self._close()
+        if statement in {"BEGIN;", "COMMIT;"}:
+            # One of the revision's own would be taken for Alembic's, and what came before it would be lost.
+            if (self._open is None) != (statement == "BEGIN;"):
+                raise ValueError("a transaction is begun or ended by hand")
+            if self._open:
+                self.queries.append((True, tuple(self._open)))
+            self._open = [] if statement == "BEGIN;" else None
         elif not all(line.lstrip().startswith("--") for line in statement.splitlines()):
             if self._open is None:
                 self.queries.append((False, (statement,)))
@@ -93,11 +96,6 @@ class _Statements:
 
     def flush(self) -> None:
         """Nothing is held back."""
-
-    def _close(self) -> None:
-        if self._open:
-            self.queries.append((True, tuple(self._open)))
-        self._open = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Generator, Mapping, Sequence
-from contextlib import closing
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from contextlib import closing, nullcontext
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -25,7 +25,7 @@ from control_plane.registry.engine import transaction
 from control_plane.registry.fleet import TargetOutcome
 from control_plane.registry.tables import MigrationRunRow
 from control_plane.version import code_version
-from migrations.fleet import gate, health
+from migrations.fleet import gate, health, shapes
 from migrations.fleet.chains import HOME, Chain, Phase
 from migrations.fleet.crew import Crew, Outcome
 from migrations.fleet.plan import Plan, Step, Target, Wave
@@ -118,8 +118,9 @@ class Going:
         self._started = time.monotonic()
         self._outcomes: list[Outcome] = []
         self._python = PythonRuns()
-        self._scripts: dict[tuple[str, str | None, str], Script] = {}
+        self._scripts: dict[_Kind, Script] = {}
         self._compiling = threading.Lock()
+        self._checks: dict[_Kind, str | None] = {}
         self._unsafe: set[UUID] = set()
 
     def through(self, work: Plan) -> Report:
@@ -207,12 +208,44 @@ class Going:
             return outcome
 
         crew = Crew(at_once=self.wishes.at_once, open_database=self._database, do=do, stop=halt)
+        others: list[Step] = []
+        for kind, steps_of_kind in _by_kind(safe).items():
+            yield from self._scouted(kind, steps_of_kind, do, halt)
+            others += steps_of_kind
         # Closed at once when the ledger cannot be written: what has not begun then does not begin.
-        with closing(crew.carry_out(safe)) as arriving:
+        with closing(crew.carry_out(others)) as arriving:
             yield from arriving
         if kept:
             reason = "the tenancy schema of its database failed first"
             yield [Outcome(step=step, error=reason, duration_ms=0, attempts=0) for step in kept]
+
+    def _scouted(self, kind: _Kind, steps: list[Step], do: _Do, halt: _Halt) -> Iterator[list[Outcome]]:
+        """The first of a kind goes ahead of the others: what changes in it is what has to have changed in them."""
+        while steps and kind not in self._checks and not halt.is_set():
+            step = steps.pop(0)
+            database = self._database_or_reason(step.target)
+            with closing(database) if isinstance(database, Database) else nullcontext():
+                before = self._objects(database, step)
+                outcome = do(database, step)
+                if outcome.revision == step.to_revision and before is not None:
+                    after = self._objects(database, step)
+                    self._checks[kind] = shapes.condition(shapes.touched(before, after or {}))
+                    self._scripts.pop(kind, None)
+            yield [outcome]
+
+    def _objects(self, database: Database | Exception, step: Step) -> Mapping[shapes.Part, str] | None:
+        if isinstance(database, Exception):
+            return None
+        try:
+            return shapes.objects(database.connection, [step.target.schema]).get(step.target.schema, {})
+        except psycopg.Error:
+            return None  # the step itself will say why
+
+    def _database_or_reason(self, target: Target) -> Database | Exception:
+        try:
+            return self._database(target)
+        except (psycopg.Error, CopyholdError) as error:
+            return error
 
     def _do(self, database: Database | Exception, step: Step) -> Outcome:
         started = time.monotonic()
@@ -247,7 +280,9 @@ class Going:
         with self._compiling:
             if key not in self._scripts:
                 phases = chain.compiled(current, wanted)
-                self._scripts[key] = Script(chain=chain, current=current, wanted=wanted, phases=phases)
+                self._scripts[key] = Script(
+                    chain=chain, current=current, wanted=wanted, phases=phases, check=self._checks.get(key)
+                )
             return self._scripts[key]
 
     def _in_python(self, target: Target) -> Callable[[str, Phase], None]:
@@ -336,6 +371,18 @@ class Going:
             ahead=work.ahead,
             duration_ms=round((time.monotonic() - self._started) * 1000),
         )
+
+
+_Kind = tuple[str, str | None, str]
+"""Chain, revision left, revision come to."""
+_Do = Callable[[Database | Exception, Step], Outcome]
+
+
+def _by_kind(steps: Sequence[Step]) -> dict[_Kind, list[Step]]:
+    kinds: dict[_Kind, list[Step]] = {}
+    for step in steps:
+        kinds.setdefault((step.target.chain, step.target.revision, step.to_revision), []).append(step)
+    return kinds
 
 
 class _Halt(threading.Event):

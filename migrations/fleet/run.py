@@ -146,10 +146,7 @@ class FleetMigration:
             self._chain.compiled(self._chain.head, wishes.to)
         else:
             self._chain.compiled(None, wishes.to)
-        if found := self.blockers(wishes):
-            raise gate.OldProcessesError(
-                f"{wishes.to} does not go with {'; '.join(map(str, found))}: update these, or stop them, first"
-            )
+        gate.refuse_contract(self.blockers(wishes), wishes.to)
 
     def _raise_wanted(self, wishes: Wishes) -> None:
         """New homes are built at the newest there is: an older version of this program lowers nothing."""

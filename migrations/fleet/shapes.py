@@ -135,7 +135,8 @@ def condition(expected: Iterable[Expected]) -> str | None:
 
 
 def _look_up(expected: Expected) -> sql.Composed:
-    where = sql.SQL("relnamespace = current_schema()::regnamespace AND relname = {}")
+    here = "relnamespace = (SELECT oid FROM pg_namespace WHERE nspname = current_schema())"
+    where = sql.SQL(here + " AND relname = {}")
     name, table = sql.Literal(expected.name), where.format(sql.Literal(expected.table))
     match expected.kind:
         case "table":

@@ -93,7 +93,9 @@ def _as_seen(subject: Subject, read: Sequence[Problem], watched: Watched) -> Ite
         harmless = problem.place in watched.long and long is None
         if problem.rule is not rules.UNREADABLE and not (problem.rule.name in rules.LONG and harmless):
             yield replace(problem, detail=long) if problem.rule.name in rules.LONG else problem
-    told = {problem.place for problem in read if problem.rule.name in rules.LONG}
+    told = {
+        problem.place for problem in read if problem.rule.name in rules.LONG or problem.rule is rules.REQUIRED_FIELD
+    }
     for place, long in watched.long.items():
         if long is not None and place not in told:
             yield subject.problem(rules.LONG_LOCK, place=place, detail=long)

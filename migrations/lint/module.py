@@ -17,6 +17,7 @@ _SAYS_WHAT_IS_LOST = re.compile(r"\b(?:los(?:e|es|t|ing)|loss)\b", re.IGNORECASE
 _CONCURRENTLY = re.compile(r"\bCONCURRENTLY\b", re.IGNORECASE)
 _MADE_OR_DROPPED = re.compile(r"\s*(?:CREATE|DROP|ALTER\s+TYPE)\b", re.IGNORECASE)
 _IF = re.compile(r"\bIF\s+(?:NOT\s+)?EXISTS\b|\bOR\s+REPLACE\b", re.IGNORECASE)
+_TRANSACTION = re.compile(r"\s*(?:BEGIN|START\s+TRANSACTION|COMMIT|END|ROLLBACK|ABORT)\b(?!\s+TO\b)", re.IGNORECASE)
 _QUALIFIED = re.compile(r"(?<![\w.\"])\"?public\"?\s*\.\s*[\"\w]", re.IGNORECASE)
 
 
@@ -28,6 +29,7 @@ def module_problems(subject: Subject) -> Iterator[Problem]:
         _keeps_phases_apart,
         _can_be_repeated,
         _builds_outside,
+        _leaves_transactions_alone,
         _names_no_schema,
         _says_what_is_lost,
         _gives_reasons,
@@ -72,6 +74,12 @@ def _builds_outside(subject: Subject) -> Iterator[Problem]:
         bare = without_comments(statement)
         if not subject.outside(place) and _MADE_OR_DROPPED.match(bare) and _CONCURRENTLY.search(bare):
             yield subject.problem(rules.CONCURRENTLY_INSIDE, place=place)
+
+
+def _leaves_transactions_alone(subject: Subject) -> Iterator[Problem]:
+    for place, statement in subject.statements.items():
+        if _TRANSACTION.match(without_comments(statement)):
+            yield subject.problem(rules.TRANSACTION_BY_HAND, place=place)
 
 
 def _names_no_schema(subject: Subject) -> Iterator[Problem]:

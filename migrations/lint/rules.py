@@ -65,12 +65,13 @@ LONG = _by_name(
         "CREATE UNIQUE INDEX CONCURRENTLY in a revision of its own, then ADD CONSTRAINT … UNIQUE USING INDEX",
     ),
 )
+REQUIRED_FIELD = _error(
+    "adding-required-field",
+    "a column that is NOT NULL and has no default: this fails wherever the table has rows",
+    "give it a DEFAULT that is the same for all rows, or let it be null until all rows are filled",
+)
 BRIEF = _by_name(
-    _error(
-        "adding-required-field",
-        "a column that is NOT NULL and has no default: this fails wherever the table has rows",
-        "give it a DEFAULT that is the same for all rows, or let it be null until all rows are filled",
-    ),
+    REQUIRED_FIELD,
     _warning(
         "require-concurrent-index-deletion",
         "dropping an index waits for everybody who uses the table, and everybody else waits behind it",
@@ -80,11 +81,6 @@ BRIEF = _by_name(
         "require-concurrent-partition-detach",
         "detaching a partition waits for everybody who uses the table, and everybody else waits behind it",
         "DETACH PARTITION … CONCURRENTLY in a revision of its own",
-    ),
-    _error(
-        "transaction-nesting",
-        "a transaction is begun or ended by hand: what is done and the version row could come apart",
-        "leave it to the run; what cannot be in a transaction goes into op.get_context().autocommit_block()",
     ),
     _warning("identifier-too-long", "PostgreSQL cuts names after 63 bytes", "shorten it"),
 )
@@ -121,6 +117,11 @@ NOT_REPEATABLE = _error(
     "not-repeatable",
     "a statement outside of any transaction that fails when it is repeated after a crash",
     "CREATE … IF NOT EXISTS, DROP … IF EXISTS",
+)
+TRANSACTION_BY_HAND = _error(
+    "transaction-by-hand",
+    "a transaction is begun or ended by hand: what is done and the version row could come apart",
+    "leave it to the run; what cannot be in a transaction goes into op.get_context().autocommit_block()",
 )
 CONCURRENTLY_INSIDE = _error(
     "concurrently-in-transaction",

@@ -4,6 +4,10 @@
 FILL IN: what the app versions before this revision, and those that need it, can rely on.
 """
 
+% if form == "python":
+from uuid import UUID
+
+% endif
 from alembic import op
 
 revision = "${up_revision}"
@@ -20,25 +24,30 @@ python = True
 
 STEP_ROWS = 5_000
 STEP = """
-UPDATE FILL IN SET FILL IN = FILL IN
- WHERE (tenant_id, id) IN (SELECT tenant_id, id FROM FILL IN WHERE FILL IN IS NULL LIMIT %s FOR UPDATE SKIP LOCKED)
+WITH step AS (
+    SELECT tenant_id, id FROM FILL IN WHERE (tenant_id, id) > (%s, %s) ORDER BY tenant_id, id LIMIT %s
+), changed AS (
+    UPDATE FILL IN AS row SET FILL IN = FILL IN
+      FROM step WHERE (row.tenant_id, row.id) = (step.tenant_id, step.id) AND row.FILL IN IS NULL
+)
+SELECT tenant_id, id FROM step ORDER BY tenant_id DESC, id DESC LIMIT 1
 """
 
 
 def upgrade() -> None:
-    """FILL IN: which rows are changed, and why a row that is changed already is not found again.
+    """FILL IN: which rows are changed, and into what.
 
-    Each step is committed by itself, so that no row is locked for long and a crash loses none of them. The connection
-    is the migrator's, who sees the rows of every tenant of the target.
+    Each step is committed by itself, so that no row stays locked and a crash loses none of them; what is changed
+    already is passed over. The connection is the migrator's, who sees the rows of every tenant of the target.
     """
     with op.get_context().autocommit_block():
-        connection = op.get_bind()
-        while connection.exec_driver_sql(STEP, (STEP_ROWS,)).rowcount:
-            pass
+        last = (UUID(int=0), UUID(int=0))
+        while last is not None:
+            last = op.get_bind().exec_driver_sql(STEP, (*last, STEP_ROWS)).first()
 
 
 def downgrade() -> None:
-    """Loses nothing: FILL IN, or refuse it with NotImplementedError and the reason."""
+    """FILL IN: what is lost, or that nothing is; or refuse it with NotImplementedError and the reason."""
 % elif form == "concurrently":
 
 INDEX = """

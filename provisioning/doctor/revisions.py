@@ -42,8 +42,12 @@ NOBODY = UUID(int=0)
 SCHEMA = bridge_schema(NOBODY)
 """A bridge tenant's: names that are qualified with the schema of pools and silos lead nowhere in it."""
 STATEMENT_TIMEOUT_S = 60
-UNPROTECTED, OF_UNPROTECTED = "policy_missing", frozenset({"rls_disabled", "rls_not_forced"})
-"""The doctor's checks that all speak of a table without tenancy.protect."""
+IMPLIED_BY = {
+    "policy_missing": {"tenant_id"},
+    "rls_disabled": {"tenant_id", "policy_missing"},
+    "rls_not_forced": {"tenant_id", "policy_missing", "rls_disabled"},
+}
+"""By one of the doctor's checks, those that say as much of the same table already."""
 
 
 class _FailedError(Exception):
@@ -99,6 +103,8 @@ class _Trial:
     def __init__(self, server: Server, chain: Chain) -> None:
         self._server, self._chain = server, chain
         self._builder = Builder(server=server, tenant_chain=chain)
+        self._last: _Look | None = None
+        """What was seen after the last revision, if anybody looked."""
 
     def build(self) -> None:
         revisions = Revisions(home=HOME.head, tenant=self._chain.head)
@@ -110,7 +116,8 @@ class _Trial:
     def apply(self, subject: Subject, *, look: bool) -> _Found:
         """Apply a revision; with `look`, see what it leaves behind, take it back, and apply it again."""
         found = _Found()
-        before = self._look() if look else None
+        before = (self._last or self._look()) if look else None
+        self._last = None
         try:
             self._send(subject, subject.phases, found)
         except _FailedError as error:
@@ -118,7 +125,8 @@ class _Trial:
             found.failed = True
             return found
         if before is not None:
-            found.problems += _left_behind(subject, before, self._look())
+            self._last = self._look()
+            found.problems += _left_behind(subject, before, self._last)
             found.problems += self._taken_back(subject, before.shape, found)
         return found
 
@@ -126,13 +134,29 @@ class _Trial:
         if not subject.way_back:
             return
         try:
-            self._send(subject, subject.way_back, _Found())
-            for each in differences(before, self._look().shape):
-                yield subject.problem(rules.DOWNGRADE_DIFFERS, where=f"{each.part.kind} {each.part}", detail=each.how)
-            self._send(subject, subject.phases, _Found())
+            there = self._without(subject)
         except _FailedError as error:
-            found.failed = True
+            found.failed = not _transactional(subject.way_back)
             yield subject.problem(rules.DOWNGRADE_FAILS, detail=error.words)
+            return
+        for each in differences(before, there):
+            yield subject.problem(rules.DOWNGRADE_DIFFERS, where=f"{each.part.kind} {each.part}", detail=each.how)
+
+    def _without(self, subject: Subject) -> Parts:
+        """How everything is once the revision is taken back; it is in place again afterwards."""
+        if not _transactional(subject.way_back):
+            self._send(subject, subject.way_back, _Found())
+            with self._connected() as connection:
+                there = _shape(connection)
+            self._send(subject, subject.phases, _Found())
+            return there
+        try:
+            with self._connected() as connection, connection.transaction(force_rollback=True):
+                for phase in subject.way_back:
+                    connection.execute(phase.sql.encode())
+                return _shape(connection)
+        except psycopg.Error as error:
+            raise _FailedError(in_words(error)) from error
 
     def _look(self) -> _Look:
         row = RollDatabase(
@@ -147,7 +171,7 @@ class _Trial:
             return _Look(
                 defects=frozenset(look_at_home(self._server, row, lint=True).findings),
                 indexes=frozenset(name for (name,) in connection.execute(INDEXES_NOT_BY_TENANT)),
-                shape=objects(connection, [SCHEMA]).get(SCHEMA, {}),
+                shape=_shape(connection),
             )
 
     def _send(self, subject: Subject, phases: Sequence[Phase], found: _Found) -> None:
@@ -179,6 +203,14 @@ class _Trial:
             yield connection
 
 
+def _transactional(phases: Sequence[Phase]) -> bool:
+    return all(phase.transactional for phase in phases)
+
+
+def _shape(connection: Connection) -> Parts:
+    return objects(connection, [SCHEMA]).get(SCHEMA, {})
+
+
 def _send_phase(connection: Connection, subject: Subject, number: int, phase: Phase, found: _Found) -> None:
     place = None
     connection.execute(NOT_ASKING)
@@ -205,11 +237,12 @@ def _send_phase(connection: Connection, subject: Subject, number: int, phase: Ph
 def _left_behind(subject: Subject, before: _Look, after: _Look) -> Iterator[Problem]:
     """What is wrong since this revision and was not before it."""
     found = sorted(after.defects - before.defects, key=lambda finding: finding.place)
-    unprotected = {finding.object for finding in found if finding.check == UNPROTECTED}
+    told: dict[str | None, set[str]] = {}
     for finding in found:
-        if finding.check in OF_UNPROTECTED and finding.object in unprotected:
-            continue  # tenancy.protect was forgotten: once is enough
-        yield subject.problem(_rule(finding), where=_unqualified(finding.object or ""))
+        told.setdefault(finding.object, set()).add(finding.check)
+    for finding in found:
+        if not IMPLIED_BY.get(finding.check, set()) & told[finding.object]:
+            yield subject.problem(_rule(finding), where=_unqualified(finding.object or ""))
     for name in sorted(after.indexes - before.indexes):
         yield subject.problem(rules.INDEX_NOT_BY_TENANT, where=name)
     yield from broken_by(subject, before.shape, after.shape)

@@ -7,11 +7,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import psycopg
+from psycopg import sql
 
 from migrations.fleet.shapes import Part, Parts
 from migrations.lint import rules
 from migrations.lint.subject import Place, Problem, Subject, in_short
-from provisioning.roles import Connection
+from provisioning.roles import MIGRATOR, OWNER, Connection
 
 # Strongest first, with who may still do what.
 LOCKS = {
@@ -40,7 +41,7 @@ SELECT t.relname || '.' || c.relname
  WHERE i.indkey[0] <> a.attnum AND (NOT i.indisunique OR a.attnum = ANY (i.indkey::int2[]))
 """
 # Without a single row, a policy is never asked. With this off, PostgreSQL refuses whatever one would be asked about.
-ASKING_POLICIES, NOT_ASKING = "SET row_security = on", "SET row_security = off"
+NOT_ASKING = "SET row_security = off"
 _REQUIRED = re.compile(r"\bNOT NULL\b(?!.*\b(?:DEFAULT|GENERATED)\b)")
 
 
@@ -88,7 +89,7 @@ def execute_alone(
 
 
 def execute(connection: Connection, subject: Subject, place: Place, statement: str) -> list[Problem]:
-    """Execute one statement, which must not depend on rows that the policies keep from its role."""
+    """Execute one statement; where policies keep rows from its role, note it and execute it as one who sees all."""
     inside = connection.info.transaction_status == psycopg.pq.TransactionStatus.INTRANS
     try:
         if inside:
@@ -101,9 +102,9 @@ def execute(connection: Connection, subject: Subject, place: Place, statement: s
             raise
     else:
         return []
-    connection.execute(ASKING_POLICIES)
+    connection.execute(sql.SQL("SET ROLE {}").format(sql.Identifier(MIGRATOR)))
     connection.execute(statement.encode())
-    connection.execute(NOT_ASKING)
+    connection.execute(sql.SQL("SET ROLE {}").format(sql.Identifier(OWNER)))
     return [subject.problem(rules.ROWS_REFUSED, place=place, where=in_short(statement))]
 
 
@@ -118,7 +119,7 @@ def broken_by(subject: Subject, before: Parts, after: Parts) -> Iterator[Problem
         if not of_a_table_before or not _REQUIRED.search(definition):
             continue
         if part not in before:
-            yield subject.problem(rules.BRIEF["adding-required-field"], where=f"column {part}")
+            yield subject.problem(rules.REQUIRED_FIELD, where=f"column {part}")
         elif subject.expands and not _REQUIRED.search(before[part]):
             yield subject.problem(rules.EXPAND_BREAKS, where=f"column {part}, which is NOT NULL now")
 

@@ -15,8 +15,7 @@ from control_plane.domain.route import Home
 from control_plane.registry import servers
 from control_plane.registry.engine import transaction
 from control_plane.routing import tokens
-from control_plane.routing.tokens import begin_message
-from control_plane.routing.tokens import Mode
+from control_plane.routing.tokens import Mode, begin_message
 from tests.platform_under_test import PlatformUnderTest, TenantUnderTest
 
 Connection = psycopg.Connection[Any]

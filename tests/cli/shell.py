@@ -60,6 +60,10 @@ class Running:
         """Press ctrl-C."""
         os.kill(self.pid, signal.SIGINT)
 
+    def heard(self) -> str:
+        """What it has said on standard error so far."""
+        return os.pread(self.err.fileno(), 2**20, 0).decode()  # the offset is the command's as well
+
     def ended(self) -> Said:
         """Wait for its end."""
         found: list[int] = []

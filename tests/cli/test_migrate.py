@@ -12,9 +12,34 @@ from sqlalchemy import text
 from control_plane.registry.engine import transaction
 from tests.cli.shell import Said, Shell
 from tests.platform_under_test import PlatformUnderTest, TenantUnderTest
+from tests.waiting import until
 
 STEP = {"chain", "server", "database", "schema", "from_revision", "to_revision"}
-SUMMARY = {"event", "run_id", "to_revision", "done", "failed", "there_already", "ahead", "duration_ms"}
+SUMMARY = {
+    "event",
+    "run_id",
+    "to_revision",
+    "state",
+    "reason",
+    "done",
+    "failed",
+    "not_started",
+    "there_already",
+    "ahead",
+    "duration_ms",
+}
+RUN = {
+    "id",
+    "direction",
+    "to_revision",
+    "actor",
+    "state",
+    "reason",
+    "code_version",
+    "started_at",
+    "ended_at",
+    "targets",
+}
 
 
 @pytest.fixture(scope="module")
@@ -76,8 +101,8 @@ def _is_behind(shell: Shell) -> None:
 
 def _is_planned(shell: Shell) -> None:
     plan = shell("migrate", "plan", "--json").json
-    assert plan.keys() == {"steps", "there_already", "ahead"}
-    assert {tuple(sorted(step)) for step in plan["steps"]} == {tuple(sorted(STEP))}
+    assert plan.keys() == {"steps", "blocked_by", "there_already", "ahead"}
+    assert {tuple(sorted(step)) for step in plan["steps"]} == {tuple(sorted(STEP | {"wave"}))}
     assert f"{len(plan['steps'])} targets to migrate" in shell("migrate", "plan").out
     assert shell("migrate", "plan", "--to", "0001", "--json").json["steps"] == []
     script = shell("migrate", "plan", "--sql").out
@@ -87,11 +112,12 @@ def _is_planned(shell: Shell) -> None:
 
 
 def _fails_for_one(shell: Shell, broken: TenantUnderTest) -> str:
-    said = shell("migrate", "up", "--json")
+    said = shell("migrate", "up", "--waves", "100%", "--max-failures", "1", "--json")
     assert said.code == 1
-    *outcomes, summary = events(said)
-    assert {outcome["event"] for outcome in outcomes} == {"target"}
-    assert all(outcome.keys() == STEP | {"event", "state", "error", "duration_ms"} for outcome in outcomes)
+    *told, summary = events(said)
+    assert [event["event"] for event in told if event["event"] != "target"] == ["run", "wave", "wave_end"]
+    outcomes = [event for event in told if event["event"] == "target"]
+    assert all(outcome.keys() == STEP | {"event", "state", "error", "attempts", "duration_ms"} for outcome in outcomes)
     assert summary.keys() == SUMMARY
     assert (summary["done"], len(summary["failed"])) == (len(outcomes) - 1, 1)
     failed = summary["failed"][0]
@@ -102,7 +128,7 @@ def _fails_for_one(shell: Shell, broken: TenantUnderTest) -> str:
 
 def _is_told_by_history(shell: Shell, run_id: str, broken: TenantUnderTest) -> None:
     newest = shell("migrate", "history", "--limit", "1", "--json").json[0]
-    assert newest.keys() == {"id", "to_revision", "actor", "state", "started_at", "ended_at", "targets"}
+    assert newest.keys() == RUN
     assert (newest["id"], newest["state"], newest["targets"]["failed"]) == (run_id, "failed", 1)
     details = shell("migrate", "history", "--run", run_id, "--json").json
     assert [failure["schema"] for failure in details["failed"]] == [schema_of(broken)]
@@ -124,12 +150,58 @@ def test_a_failure_is_told_to_a_person_on_standard_error(own_shell: Shell, own_p
     with own_platform.home_of(tenant) as home:
         home.execute("UPDATE alembic_version SET version_num = '0001'")
     _record_revision(own_platform, tenant, "0001")
-    said = own_shell("migrate", "up")
+    said = own_shell("migrate", "up", "--tenant", tenant.slug)
     assert said.code == 1
     assert f"failed: alpha / bridge_1 / {schema_of(tenant)}: " in said.out
     assert f"alpha / bridge_1 / {schema_of(tenant)} stays at 0001: " in said.err
+    assert "go on with: copyhold migrate resume" in said.err
     mend(tenant)
-    assert own_shell("migrate", "up").code == 0
+    assert own_shell("migrate", "resume").code == 0
+    assert own_shell("migrate", "resume").code == 2
+
+
+def test_taking_back_has_to_be_meant(own_shell: Shell, own_platform: PlatformUnderTest) -> None:
+    tenant = own_platform.tenant("bridge")
+    shown = own_shell("migrate", "down", "--to", "0001", "--tenant", tenant.slug)
+    assert (shown.code, shown.err) == (0, "nothing was done; --yes takes these back\n")
+    assert tenant.route.revision == "0002"
+    assert own_shell("migrate", "down", "--to", "0001", "--tenant", tenant.slug, "--yes").code == 0
+    assert tenant.route.revision == "0001"
+    assert tenant.http.get("/api/conversations").status_code == 200
+    assert own_shell("migrate", "up", "--tenant", tenant.slug, "--verify").code == 0
+    assert tenant.route.revision == "0002"
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (("--waves", "5%"), "the last wave has to be 100%"),
+        (("--max-failures", "few"), "failures are counted like 3 or 10%"),
+        (("--canary", "colour:red"), "a canary is a slug, a database, label:L or plan:P"),
+        (("--enterprise", "never"), "enterprise silos go first, last or mixed"),
+    ],
+)
+def test_choices_that_make_no_sense_are_usage_errors(shell: Shell, options: tuple[str, ...], said: str) -> None:
+    answer = shell("migrate", "up", *options)
+    assert answer.code == 2
+    assert said in answer.err
+
+
+def test_ctrl_c_finishes_what_is_in_flight_and_says_how_to_go_on(
+    own_shell: Shell, own_platform: PlatformUnderTest
+) -> None:
+    tenant = own_platform.tenant("bridge")
+    assert own_shell("migrate", "down", "--to", "0001", "--tenant", tenant.slug, "--yes").code == 0
+    with own_platform.home_of(tenant) as home, home.transaction():
+        home.execute("LOCK TABLE conversations IN ACCESS SHARE MODE")
+        running = own_shell.start("migrate", "up", "--tenant", tenant.slug)
+        waits = "SELECT FROM pg_locks WHERE NOT granted AND pg_backend_pid() = ANY (pg_blocking_pids(pid))"
+        until(lambda: home.execute(waits).fetchone() is not None, what="the migration waits for the table")
+        running.interrupt()
+        until(lambda: "stopping" in running.heard(), what="the command says that it stops")
+    said = running.ended()
+    assert said.code == 130
+    assert tenant.route.revision == "0002", "what was in flight is finished"
 
 
 def _record_revision(platform: PlatformUnderTest, tenant: TenantUnderTest, revision: str) -> None:

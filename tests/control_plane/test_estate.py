@@ -6,7 +6,7 @@ from control_plane.domain.ids import new_id
 from control_plane.domain.tenant import Model
 from control_plane.registry import fleet, servers
 from control_plane.registry.engine import transaction
-from control_plane.registry.tables import MigrationTargetRow
+from control_plane.registry.tables import MigrationRunRow
 from control_plane.staff.roles import StaffRole
 from tests.control_plane.house import ControlPlane
 
@@ -40,19 +40,21 @@ async def test_a_run_is_shown_with_its_failures(fresh: ControlPlane) -> None:
     with transaction(fresh.engine) as session:
         database = servers.ensure_database(session, "alpha", "pool_1", Model.POOL)
         run_id = new_id()
-        fleet.start_run(session, run_id, "0002", "ops@example.com")
+        row = MigrationRunRow(id=run_id, to_revision="0002", actor="ops@example.com", state="running")
+        fleet.start_run(session, row)
         states = {"public": "done", "t_1": "failed", "t_2": "done"}
         rows = [
-            MigrationTargetRow(
-                run_id=run_id,
-                chain="tenant",
-                database_id=database.id,
-                schema=schema,
-                from_revision="0001",
-                to_revision="0002",
-                state=state,
-                error="lock timeout" if state == "failed" else None,
-            )
+            {
+                "run_id": run_id,
+                "chain": "tenant",
+                "database_id": database.id,
+                "schema": schema,
+                "from_revision": "0001",
+                "to_revision": "0002",
+                "state": state,
+                "wave": 1,
+                "error": "lock timeout" if state == "failed" else None,
+            }
             for schema, state in states.items()
         ]
         fleet.plan_targets(session, rows)

@@ -43,6 +43,7 @@ CREATE TABLE notes (
 """
 TABLES = (AUTHORS, NOTES, "SELECT tenancy.protect('authors')", "SELECT tenancy.protect('notes')")
 MIGRATOR, OWNER = "SET LOCAL ROLE copyhold_migrator", "SET LOCAL ROLE copyhold_owner"
+OWNED = "connection = op.get_bind()\nconnection.exec_driver_sql('SET LOCAL ROLE copyhold_owner')"
 PYTHON = "expands = True\npython = True"
 
 
@@ -135,8 +136,10 @@ STATEMENTS = (
     Case(
         "adding-required-field",
         (sql("ALTER TABLE notes ADD COLUMN due date"),),
-        sql("DO $$ BEGIN ALTER TABLE notes ADD COLUMN done boolean NOT NULL; END $$"),
-        name="in a block",
+        Module(
+            up=f"{OWNED}\nconnection.exec_driver_sql('ALTER TABLE notes ADD COLUMN done boolean NOT NULL')", said=PYTHON
+        ),
+        name="in Python",
         unread=True,
     ),
     Case(
@@ -178,7 +181,7 @@ STATEMENTS = (
         ),
         sql("ALTER TABLE notes ADD CONSTRAINT one_rank UNIQUE (tenant_id, rank)"),
     ),
-    Case("transaction-nesting", (sql("SELECT 1"),), sql("COMMIT")),
+    Case("transaction-by-hand", (sql("SELECT 1"),), sql("ROLLBACK")),
     Case(
         "identifier-too-long",
         (sql("ALTER TABLE notes ADD CONSTRAINT positive CHECK (rank > 0) NOT VALID"),),
@@ -283,9 +286,10 @@ TRIALS = (
         (
             sql("ALTER TABLE notes ADD CONSTRAINT positive CHECK (rank > 0) NOT VALID"),
             sql("ALTER TABLE notes VALIDATE CONSTRAINT positive"),
+            sql("ALTER TABLE notes ADD CONSTRAINT small CHECK (rank < 100) NOT VALID"),
         ),
         sql(
-            "ALTER TABLE notes ADD CONSTRAINT small CHECK (rank < 100) NOT VALID",
+            "ALTER TABLE notes ADD COLUMN due date",
             "ALTER TABLE notes VALIDATE CONSTRAINT small",
         ),
         name="under the lock of another statement",

@@ -191,7 +191,7 @@ def test_the_databases_own_login_is_told_apart_from_other_roles(scratch: Scratch
         "REINDEX TABLE children; CLUSTER children USING children_pkey; ALTER TABLE children SET WITHOUT CLUSTER",
         "SELECT nextval('numbers')",
         "COMMENT ON TABLE children IS 'of their parents'",
-        "CREATE SCHEMA elsewhere CREATE TABLE children (id int)",
+        "CREATE TABLE public.children (id int)",
     ],
 )
 def test_what_is_no_part_of_the_shape_does_not_change_it(scratch: Scratch, statement: str) -> None:

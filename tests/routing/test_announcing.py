@@ -28,7 +28,7 @@ from tests.routing.apis import Api
 from tests.routing.wire import Wire, wire_to
 from tests.waiting import until
 
-OLD_APP = "tests.routing.old_app:app"
+OLD_APP, STRICT_APP = "tests.routing.apps:old", "tests.routing.apps:strict"
 EXPANDED, CONTRACTED = "9001", "9002"
 """Revisions of a later version, as the roll has them: what an old process hears of them is their names and needs."""
 
@@ -140,14 +140,14 @@ def test_a_control_database_that_hangs_keeps_nobody_from_ending(platform: Platfo
         client.close()
 
 
-def told_to_be_old(platform: PlatformUnderTest, wire: Wire, folder: Path) -> Api:
-    """A process of the version before, not started."""
+def another_api(platform: PlatformUnderTest, wire: Wire, folder: Path, app: str = OLD_APP) -> Api:
+    """A process of another version, not started."""
     return Api(
         platform=platform,
         wire=wire,
         snapshot=folder / "roll.json",
         port=free_port(),
-        variables={"COPYHOLD_TENANT_APP": OLD_APP},
+        variables={"COPYHOLD_TENANT_APP": app},
     )
 
 
@@ -184,7 +184,7 @@ def test_an_old_process_serves_what_expands_and_refuses_a_contract_for_that_tena
     platform: PlatformUnderTest, pool_tenant: TenantUnderTest, wire: Wire, tmp_path: Path
 ) -> None:
     expanded, contracted = platform.tenant("bridge"), platform.tenant("silo")
-    api = told_to_be_old(platform, wire, tmp_path)
+    api = another_api(platform, wire, tmp_path)
     with api.running():
         for tenant in (pool_tenant, expanded, contracted):  # at 0002, which it does not know, and which expands
             assert api.answer(tenant) == (200, "")
@@ -197,8 +197,9 @@ def test_an_old_process_serves_what_expands_and_refuses_a_contract_for_that_tena
             assert expanded.http.get("/api/me").status_code == 200
         until(lambda: api.answer(contracted) == (200, ""), what="it is served again")
     with at_later_revisions(expanded, contracted):
-        with api.running():
-            assert [api.answer(tenant)[0] for tenant in (contracted, expanded)] == [503, 200]
+        strict = another_api(platform, wire, tmp_path, STRICT_APP)  # past the revision that the home asks for
+        with strict.running():
+            assert [strict.answer(tenant)[0] for tenant in (contracted, expanded)] == [503, 200]
         wire.pull()
         with api.running():  # from disk
             assert [api.answer(tenant)[0] for tenant in (contracted, expanded)] == [503, 200]
@@ -210,7 +211,7 @@ def test_an_old_process_blocks_a_contract_until_it_has_ended(
     platform: PlatformUnderTest, wire: Wire, tmp_path: Path
 ) -> None:
     chain = declared_chain(tmp_path / "chain", expands=(True, False))
-    api = told_to_be_old(platform, wire, tmp_path)
+    api = another_api(platform, wire, tmp_path)
 
     def blockers(later: float = 0) -> list[str]:
         with transaction(platform.engine) as session:
@@ -242,7 +243,7 @@ def test_an_old_process_blocks_a_contract_until_it_has_ended(
 def test_a_process_that_starts_without_a_control_database_is_announced_when_it_is_back(
     platform: PlatformUnderTest, pool_tenant: TenantUnderTest, wire: Wire, tmp_path: Path
 ) -> None:
-    api = told_to_be_old(platform, wire, tmp_path)
+    api = another_api(platform, wire, tmp_path)
     with api.running():
         assert api.answer(pool_tenant) == (200, "")
     wire.pull()
