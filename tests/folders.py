@@ -12,5 +12,10 @@ ROOM_BYTES = 4 * 1024**3
 
 def new_folder(prefix: str) -> Path:
     """An empty folder, closed to others. Not pytest's own, which the platform's user cannot reach when root tests."""
+    return Path(tempfile.mkdtemp(prefix=prefix, dir=roomiest()))
+
+
+def roomiest() -> Path:
+    """Where such folders are made."""
     roomy = MEMORY.is_dir() and shutil.disk_usage(MEMORY).free > ROOM_BYTES
-    return Path(tempfile.mkdtemp(prefix=prefix, dir=MEMORY if roomy else DISK))
+    return MEMORY if roomy else DISK

@@ -95,6 +95,9 @@ def up(
     approve: options.ApproveOption = False,
     verify: options.VerifyOption = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the plan and stop.")] = False,
+    compare: Annotated[
+        bool, typer.Option("--check/--no-check", help="Then hold every target against a freshly built one.")
+    ] = True,
     data: DataOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -127,7 +130,10 @@ def up(
         else:
             wanted = platform.chain.checked(to)
             run: Run = lambda hands: platform.fleet.run(wished, platform.actor, hands)  # noqa: E731
-            _ended(followed(platform, run, as_json=as_json, approve=approve), wanted, as_json)
+            report = followed(platform, run, as_json=as_json, approve=approve)
+            _ended(report, wanted, as_json)
+            if compare and report.run_id is not None:
+                _compared(platform, wished, as_json)
 
 
 @app.command()
@@ -207,6 +213,14 @@ def history(
             raise UsageError(f"{run!r} is not a run's id; `copyhold migrate history` shows them")
         else:
             _print_run(fleet.run_details(platform, run_id), as_json)
+
+
+def _compared(platform: Platform, wished: Wishes, as_json: bool) -> None:
+    """Exit 1 when a target is not what a freshly built one of its revision is."""
+    from cli.migrating.check import told
+
+    if told(platform, lambda target: target.meets_all(wished.only), as_json=as_json):
+        raise typer.Exit(1)
 
 
 def _go_on(run: str | None, *, failed_only: bool, approve: bool, data: Path | None, as_json: bool) -> None:

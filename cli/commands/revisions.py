@@ -7,9 +7,6 @@ from typing import Annotated
 import typer
 
 from cli import output
-from cli.migrating.lint import app_chain, as_data, as_lines, chosen
-from cli.migrating.lint import lint as linted
-from cli.migrating.new import new_revision
 from cli.options import DataOption, JsonOption
 
 
@@ -32,6 +29,10 @@ def lint(
     Example: copyhold migrate lint
     Example: copyhold migrate lint --since 0002 --json
     """
+    from cli.migrating.chain import app_chain
+    from cli.migrating.lint import as_data, as_lines, chosen
+    from cli.migrating.lint import lint as linted
+
     chain = app_chain()
     report = linted(chain, chosen(chain, revision or (), since), static=static)
     if as_json:
@@ -57,6 +58,9 @@ def new(
     Example: copyhold migrate new -m "add a colour to labels"
     Example: copyhold migrate new -m "index messages by author" --concurrently
     """
+    from cli.migrating.chain import app_chain
+    from cli.migrating.new import new_revision
+
     path = new_revision(app_chain(), message, concurrently=concurrently, python=python)
     output.say(str(path))
     output.note("fill it in; `copyhold migrate lint` says what is left; then add it to the app's `revisions`")

@@ -27,29 +27,32 @@ PLACES_SHOWN = 20
 def check(
     data: Path | None, *, only_tenants: Sequence[str] = (), only_servers: Sequence[str] = (), as_json: bool = False
 ) -> None:
-    """Print what differs, then how much was looked at. typer.Exit(1) when anything does; otherwise see checked."""
-    with open_platform(data) as platform:
-        report = checked(platform, only_tenants=only_tenants, only_servers=only_servers, quiet=as_json)
-    if as_json:
-        for finding in report.findings:
-            output.print_event({"event": "finding", **asdict(finding)})
-        output.print_event({"event": "summary", **_counts(report)})
-    else:
-        for line in _lines(report):
-            output.say(line)
-    if report.findings:
-        raise typer.Exit(1)
-
-
-def checked(
-    platform: Platform, *, only_tenants: Sequence[str] = (), only_servers: Sequence[str] = (), quiet: bool
-) -> Report:
-    """Look, telling how far it is unless `quiet`.
+    """Print what differs, then how much was looked at. typer.Exit(1) when anything does.
 
     With tenants (slugs or ids) or servers, at their targets and those databases' tenancy schemas alone. NotFoundError
     for one that there is not, or a tenant without a home.
     """
-    is_meant = _meant(platform, only_tenants, only_servers)
+    with open_platform(data) as platform:
+        differs = told(platform, _meant(platform, only_tenants, only_servers), as_json=as_json)
+    if differs:
+        raise typer.Exit(1)
+
+
+def told(platform: Platform, is_meant: Callable[[Target], bool], *, as_json: bool) -> bool:
+    """Look at the targets that are meant and print what was found; whether anything differs."""
+    report = checked(platform, is_meant, quiet=as_json)
+    if as_json:
+        for finding in report.findings:
+            output.print_event({"event": "finding", **asdict(finding)})
+        output.print_event({"event": "checked", **_counts(report)})
+    else:
+        for line in _lines(report):
+            output.say(line)
+    return bool(report.findings)
+
+
+def checked(platform: Platform, is_meant: Callable[[Target], bool], *, quiet: bool) -> Report:
+    """Look, telling how far it is unless `quiet`."""
 
     def targets() -> list[Target]:
         return [target for target in platform.fleet.targets() if is_meant(target)]

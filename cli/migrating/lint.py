@@ -2,26 +2,17 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from typing import Any
 
 from cli.output import counted, in_line
 from control_plane.domain.errors import UsageError
-from control_plane.routing.seam import load_tenant_app
-from control_plane.settings import Settings
-from migrations.fleet.chains import Chain, tenant_chain
+from migrations.fleet.chains import Chain
 from migrations.lint.judge import Finding, Report, judge
 from migrations.lint.subject import subject
 from provisioning.doctor.revisions import watch
 from provisioning.providers.throwaway import throwaway_server
-
-
-def app_chain() -> Chain:
-    """The chain of the app that COPYHOLD_TENANT_APP names, or of ours. No platform is needed for it."""
-    usual = Settings.model_fields["tenant_app"].default
-    return tenant_chain(load_tenant_app(os.environ.get("COPYHOLD_TENANT_APP", usual)).migrations)
 
 
 def chosen(chain: Chain, revisions: Sequence[str], since: str | None) -> tuple[str, ...]:

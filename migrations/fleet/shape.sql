@@ -6,8 +6,9 @@
 -- `app login`.
 --
 -- Left out: alembic_version, what belongs to an extension, what another object implies (the index of a constraint, the
--- triggers of a reference, the row type of a table), the order of columns, and anything that rows hold. Of a column's
--- options those count that a person sets: some servers keep a number of their own there, another for each column.
+-- triggers of a reference, the row type of a table), an index that is being built, the order of columns, and anything
+-- that rows hold. Of a column's options those count that a person sets: some servers keep a number of their own there,
+-- another for each column.
 --
 -- Parameters: schemas; owner (the platform's role that owns all of it).
 -- Columns: schema, kind, "table" (what the object is part of), name, definition.
@@ -134,10 +135,13 @@ SELECT relation.schema, 'index', relation.name, c.relname,
   FROM relation
   JOIN pg_index i ON i.indrelid = relation.oid
   JOIN pg_class c ON c.oid = i.indexrelid
- WHERE NOT i.indisvalid
-    OR i.indexrelid NOT IN (
-           SELECT conindid FROM pg_constraint
-            WHERE contype IN ('p', 'u', 'x') AND connamespace IN (SELECT oid FROM place))
+ WHERE CASE WHEN i.indisvalid THEN
+           i.indexrelid NOT IN (SELECT conindid FROM pg_constraint
+                                 WHERE contype IN ('p', 'u', 'x') AND connamespace IN (SELECT oid FROM place))
+       ELSE
+           i.indexrelid NOT IN (SELECT index_relid FROM pg_stat_progress_create_index
+                                 WHERE datname = current_database() AND index_relid IS NOT NULL)
+       END
 
  UNION ALL
 SELECT relation.schema, 'policy', relation.name, p.polname,

@@ -52,7 +52,7 @@ def test_a_fleet_that_is_well_ends_with_0(shell: Shell) -> None:
     assert "0 findings: looked at " in said.out.splitlines()[-1]
     (summary,) = events(shell("migrate", "check", "--json"))
     assert summary.keys() == SUMMARY
-    assert (summary["event"], summary["findings"]) == ("summary", 0)
+    assert (summary["event"], summary["findings"]) == ("checked", 0)
     assert summary["targets"] > summary["databases"] > 0
 
 

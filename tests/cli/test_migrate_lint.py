@@ -92,13 +92,6 @@ def test_json_has_all_of_a_finding(folder: Path) -> None:
     assert [(each["revision"], each["accepted"]) for each in found["accepted"]] == [("0003", "it is small")]
 
 
-def test_nothing_is_left_of_the_postgresql_that_was_started(folder: Path) -> None:
-    lint_chain(folder, GOOD)
-    before = set(Path("/tmp").glob("copyhold-*"))
-    assert migrate(folder, "lint").code == 0
-    assert set(Path("/tmp").glob("copyhold-*")) <= before
-
-
 def test_a_new_revision_is_written_and_lint_says_what_is_left_to_fill_in(folder: Path) -> None:
     lint_chain(folder)
     said = migrate(folder, "new", "-m", "add a colour to labels")

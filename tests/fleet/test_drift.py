@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
 import pytest
@@ -10,13 +11,16 @@ from psycopg import sql
 
 from control_plane.registry.engine import transaction
 from control_plane.registry.fleet import Revisions
+from control_plane.registry.servers import direct_dsn
 from migrations.fleet import drift
 from migrations.fleet.drift import Finding, Report
 from migrations.fleet.plan import Target
 from migrations.fleet.references import References
+from provisioning.roles import MIGRATOR, connect
 from tests.fleet.defects import DEFECTS, TENANCY, Defect
 from tests.fleet.fleet import BEHIND, NEWEST, FleetUnderTest, place_of
 from tests.platform_under_test import TenantUnderTest
+from tests.waiting import until
 
 pytestmark = pytest.mark.slow
 
@@ -124,6 +128,29 @@ def test_an_index_that_was_begun_and_never_finished_is_told_as_one(fleet: FleetU
         finally:
             home.execute("DROP INDEX broken_idx")
     assert (found.kind, found.object, found.difference) == ("index", "users.broken_idx", "invalid")
+
+
+def test_an_index_that_is_being_built_is_not_told(fleet: FleetUnderTest, elsewhere: ThreadPoolExecutor) -> None:
+    tenant = fleet.of("bridge")[1]
+    database, schema = place_of(tenant)
+    name = sql.Identifier(schema, "users")
+
+    def build() -> None:
+        with connect(direct_dsn(fleet.platform.server("alpha"), database, MIGRATOR)) as migrator:
+            migrator.execute("SET ROLE copyhold_owner")
+            migrator.execute(sql.SQL("CREATE INDEX CONCURRENTLY slow_idx ON {} (tenant_id)").format(name))
+
+    with fleet.platform.home_of(tenant) as reader:
+        with reader.transaction():
+            reader.execute("LOCK TABLE users IN ROW EXCLUSIVE MODE")
+            running = elsewhere.submit(build)
+            begun = "SELECT count(*) FROM pg_index WHERE NOT indisvalid AND indrelid = 'users'::regclass"
+            until(lambda: reader.execute(begun).fetchone() == (1,), what="the index is begun")
+            assert findings(fleet) == ()
+        running.result()
+        (found,) = findings(fleet)
+        reader.execute("DROP INDEX slow_idx")
+    assert (found.object, found.difference) == ("users.slow_idx", "unexpected")
 
 
 def test_every_schema_and_database_that_differs_is_told(fleet: FleetUnderTest) -> None:

@@ -14,7 +14,20 @@ from migrations.lint.judge import Report, judge
 from migrations.lint.subject import subject
 from provisioning.doctor.revisions import DATABASE, watch
 from provisioning.roles import SUPERUSER, connect
-from tests.fleet.linting import CASES, INDEX, PYTHON, Case, Module, index, lint_chain
+from tests.fleet.linting import (
+    CASES,
+    INDEX,
+    MIGRATOR,
+    OF_AUTHOR,
+    OWNER,
+    PYTHON,
+    Case,
+    Module,
+    alone,
+    contract,
+    index,
+    lint_chain,
+)
 from tests.fleet.linting import sql as executing
 
 
@@ -139,3 +152,26 @@ def test_squawk_looks_at_indexes_that_are_built_again_and_again(tmp_path: Path) 
     assert [finding.where for finding in read(chain).findings] == [
         f"CREATE INDEX IF NOT EXISTS notes_{name}_idx ON notes (tenant_id, rank);" for name in ("one", "two")
     ]
+
+
+def test_the_safe_ways_that_the_operations_page_tells_come_out_clean(cluster: Server, tmp_path: Path) -> None:
+    fill = f"op.get_bind().exec_driver_sql({'UPDATE notes SET mark = id WHERE mark IS NULL'!r})"
+    modules = (
+        executing(
+            "ALTER TABLE notes ADD COLUMN mark uuid", "ALTER TABLE notes ALTER mark SET DEFAULT gen_random_uuid()"
+        ),
+        Module(up=f"with op.get_context().autocommit_block():\n    {fill}", said=PYTHON),
+        executing("ALTER TABLE notes ADD CONSTRAINT marked CHECK (mark IS NOT NULL) NOT VALID"),
+        executing("ALTER TABLE notes VALIDATE CONSTRAINT marked"),
+        contract("ALTER TABLE notes ALTER COLUMN mark SET NOT NULL", "ALTER TABLE notes DROP CONSTRAINT marked"),
+        alone("CREATE UNIQUE INDEX CONCURRENTLY IF NOT EXISTS one_mark ON notes (tenant_id, mark)"),
+        executing("ALTER TABLE notes ADD CONSTRAINT one_mark UNIQUE USING INDEX one_mark"),
+        index("author_id"),
+        executing(f"ALTER TABLE notes ADD CONSTRAINT author {OF_AUTHOR} NOT VALID"),
+        executing(MIGRATOR, "ALTER TABLE notes VALIDATE CONSTRAINT author", OWNER),
+        executing("ALTER TABLE notes ALTER COLUMN label TYPE text"),
+        index("other"),
+        alone("DROP INDEX CONCURRENTLY IF EXISTS notes_other_idx"),
+        contract("ALTER TABLE notes DROP COLUMN other"),
+    )
+    assert told(tried(cluster, lint_chain(tmp_path / "chain", *modules))) == {}
