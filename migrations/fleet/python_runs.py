@@ -5,10 +5,8 @@ Alembic's `op` and `context` are process-wide: in threads it reports success for
 
 from __future__ import annotations
 
-import multiprocessing
-from concurrent.futures import ProcessPoolExecutor
+from typing import TYPE_CHECKING
 
-from alembic import command
 from sqlalchemy import create_engine
 from sqlalchemy.exc import DBAPIError
 
@@ -16,6 +14,9 @@ from control_plane.domain.errors import CopyholdError
 from control_plane.registry.engine import sqlalchemy_url
 from migrations.fleet.chains import Chain, Phase, config_of
 from migrations.fleet.words import in_words
+
+if TYPE_CHECKING:
+    from concurrent.futures import ProcessPoolExecutor
 
 PROCESSES = 2
 
@@ -35,6 +36,10 @@ class PythonRuns:
     def run(self, dsn: str, chain: Chain, schema: str, phase: Phase) -> None:
         """Run the revision and wait for it. PythonRevisionError with its reason, without values of rows."""
         if self._pool is None:
+            # Imported here: hardly a chain needs them.
+            import multiprocessing
+            from concurrent.futures import ProcessPoolExecutor
+
             self._pool = ProcessPoolExecutor(PROCESSES, mp_context=multiprocessing.get_context("spawn"))
         up = phase.before is None or chain.upgrades(phase.before, str(phase.after))
         said = self._pool.submit(_run, dsn, chain.location, schema, up, str(phase.after)).result()
@@ -49,6 +54,8 @@ class PythonRuns:
 
 def _run(dsn: str, location: str, schema: str, up: bool, after: str) -> str | None:
     """Why it failed, or None. As the migrator, who sees every row; DDL has to ask for the owner's role."""
+    from alembic import command
+
     engine = create_engine(sqlalchemy_url(dsn), hide_parameters=True)
     try:
         with engine.connect() as connection:

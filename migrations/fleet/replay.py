@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, LiteralString
 
 import psycopg
@@ -17,6 +18,7 @@ from psycopg import sql
 
 from control_plane.domain.errors import ConflictError, CopyholdError
 from migrations.fleet.chains import Chain, Phase
+from migrations.fleet.python_runs import PythonRuns
 
 OWNER = "copyhold_owner"
 LOCK_TIMEOUT_MS = 2_000
@@ -47,7 +49,7 @@ class NotMigratedError(CopyholdError):
 INVALID_INDEXES = """
 SELECT i.relname FROM pg_index x JOIN pg_class i ON i.oid = x.indexrelid
  WHERE NOT x.indisvalid AND i.relkind = 'i' AND NOT i.relispartition
-   AND i.relnamespace = current_schema()::regnamespace
+   AND i.relnamespace = (SELECT oid FROM pg_namespace WHERE nspname = current_schema())
 """
 
 RunInPython = Callable[[str, Phase], None]
@@ -192,29 +194,22 @@ class Database:
             self.connection.execute(sql.SQL("DROP INDEX IF EXISTS {}").format(sql.Identifier(name)))
 
 
-def bring_to(
-    dsn: str,
-    chain: Chain,
-    schema: str,
-    wanted: str,
-    *,
-    owner: str = OWNER,
-    in_python: RunInPython | None = None,
-) -> str | None:
+def bring_to(dsn: str, chain: Chain, schema: str, wanted: str, *, owner: str = OWNER) -> str | None:
     """Bring the target at `schema` of the database at `dsn` to `wanted`; says where it is afterwards.
 
     That is `wanted`, or the later revision at which it was found, and left. See Database.follow.
     """
-    database = Database.open(dsn, owner=owner)
+    database, runs = Database.open(dsn, owner=owner), PythonRuns()
     try:
         while True:
             current = database.version(chain, schema)
             if current == wanted or not chain.upgrades(current, wanted):
                 return current
             script = Script(chain=chain, current=current, wanted=wanted, phases=chain.compiled(current, wanted))
-            if database.follow(script, schema, in_python) == wanted:
+            if database.follow(script, schema, partial(runs.run, dsn, chain)) == wanted:
                 return wanted
     finally:
+        runs.close()
         database.close()
 
 

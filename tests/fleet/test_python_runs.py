@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
 from pathlib import Path
 
 import pytest
 
 from migrations.fleet.chains import Chain
-from migrations.fleet.python_runs import PythonRevisionError, PythonRuns
-from migrations.fleet.replay import RunInPython, bring_to
+from migrations.fleet.python_runs import PythonRevisionError
+from migrations.fleet.replay import bring_to
 from tests.fleet.scratch import Scratch
 from tests.fleet.writing import chain, execute
 
@@ -34,35 +32,23 @@ def in_python(folder: Path, *bodies: str) -> Chain:
     return made
 
 
-@pytest.fixture
-def runs() -> Iterator[PythonRuns]:
-    """Processes for them."""
-    made = PythonRuns()
-    yield made
-    made.close()
-
-
-def runner(runs: PythonRuns, scratch: Scratch, written: Chain) -> RunInPython:
-    return partial(runs.run, scratch.dsn, written)
-
-
-def test_a_revision_in_python_is_run_and_recorded(tmp_path: Path, scratch: Scratch, runs: PythonRuns) -> None:
+def test_a_revision_in_python_is_run_and_recorded(tmp_path: Path, scratch: Scratch) -> None:
     written = in_python(tmp_path / "chain", BACKFILL)
-    assert bring_to(scratch.dsn, written, "public", "0003", in_python=runner(runs, scratch, written)) == "0003"
+    assert bring_to(scratch.dsn, written, "public", "0003") == "0003"
     assert scratch.ask("SELECT twice FROM things ORDER BY id") == [2, 4, 6, 8, 10]
     assert scratch.revision == "0003"
 
 
-def test_one_that_fails_leaves_nothing_and_names_no_value(tmp_path: Path, scratch: Scratch, runs: PythonRuns) -> None:
+def test_one_that_fails_leaves_nothing_and_names_no_value(tmp_path: Path, scratch: Scratch) -> None:
     written = in_python(tmp_path / "chain", BACKFILL + "\nbind.execute(sa.text(\"SELECT 'secret'::int\"))")
     with pytest.raises(PythonRevisionError) as refused:
-        bring_to(scratch.dsn, written, "public", "0003", in_python=runner(runs, scratch, written))
+        bring_to(scratch.dsn, written, "public", "0003")
     assert "secret" not in str(refused.value)
     assert scratch.ask("SELECT count(twice) FROM things") == [0]
     assert scratch.revision == "0002"
 
 
-def test_many_at_once_each_reach_their_own_target(tmp_path: Path, scratch: Scratch, runs: PythonRuns) -> None:
+def test_many_at_once_each_reach_their_own_target(tmp_path: Path, scratch: Scratch) -> None:
     """In threads, Alembic would mix them up and report success for targets that it never touched."""
     written = in_python(tmp_path / "chain", BACKFILL)
     schemas = [f"t_{number}" for number in range(12)]
@@ -70,7 +56,7 @@ def test_many_at_once_each_reach_their_own_target(tmp_path: Path, scratch: Scrat
         scratch.tell(f"CREATE SCHEMA {schema} AUTHORIZATION copyhold_owner; GRANT USAGE ON SCHEMA {schema} TO PUBLIC")
 
     def bring(schema: str) -> str | None:
-        return bring_to(scratch.dsn, written, schema, "0003", in_python=runner(runs, scratch, written))
+        return bring_to(scratch.dsn, written, schema, "0003")
 
     with ThreadPoolExecutor(4) as pool:
         assert list(pool.map(bring, schemas)) == ["0003"] * len(schemas)
