@@ -23,5 +23,8 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Print data as JSON.")]
 
 
 def data_folder(data: Path | None) -> Path:
-    """The data folder meant: the one given, or the usual one below the current folder."""
-    return (data or DEFAULT_DATA).expanduser().absolute()
+    """The data folder meant: the one given, or the usual one below the current folder.
+
+    Where it really is: behind a link out of a closed folder the platform's user can reach it, through the link not.
+    """
+    return (data or DEFAULT_DATA).expanduser().resolve()
