@@ -17,14 +17,17 @@ from sqlalchemy.exc import DBAPIError
 from control_plane.domain.errors import CopyholdError, UnavailableError
 from control_plane.registry import progress
 from control_plane.registry.engine import transaction
-from control_plane.registry.workflows import PROVISION, RESUME, SUSPEND
+from control_plane.registry.workflows import MIGRATE, PROVISION, RESUME, SUSPEND
 from control_plane.routing.refusals import translated
 from migrations.fleet import words
-from provisioning import steps
+from provisioning import migrating, steps
 from provisioning.steps import Step, Tools
 
 STEP_TRIES = 4
 FIRST_PAUSE_S = 0.2
+MIGRATE_TRIES = 6
+MIGRATE_PAUSE_S = 1.0
+"""Doubled each time: a control database that is started anew is waited for."""
 log = structlog.get_logger()
 
 
@@ -46,7 +49,24 @@ def register(tools: Tools) -> None:
     def resume(tenant_id: str) -> None:
         _run(tools, RESUME, UUID(tenant_id))
 
-    for name, workflow in ((PROVISION, provision), (SUSPEND, suspend), (RESUME, resume)):
+    def migrate(run_id: str) -> None:
+        subject, workflow_id = UUID(run_id), DBOS.workflow_id
+        assert workflow_id is not None
+        options: StepOptions = {
+            "name": "carry_out",
+            "retries_allowed": True,
+            "max_attempts": MIGRATE_TRIES,
+            "interval_seconds": MIGRATE_PAUSE_S,
+            "should_retry": worth_repeating,
+        }
+        try:
+            DBOS.run_step(options, _recorded(tools, migrating.carry_out, workflow_id, 0), subject)
+        except Exception as error:  # noqa: BLE001 - whatever it is, the run must end, with the reason
+            reason = in_words(error)
+            log.error("migration_failed", run_id=run_id, error=type(error).__name__, reason=reason)
+            DBOS.run_step({"name": "give_up"}, migrating.give_up, tools, subject, reason)
+
+    for name, workflow in ((PROVISION, provision), (SUSPEND, suspend), (RESUME, resume), (MIGRATE, migrate)):
         DBOS.workflow(name=name)(workflow)
 
 

@@ -15,6 +15,7 @@ from sqlalchemy import (
     Uuid,
     Values,
     and_,
+    case,
     cast,
     column,
     func,
@@ -159,7 +160,9 @@ def holding_fleet(engine: Engine, run_id: UUID) -> Iterator[None]:
 
 def _who_runs(session: Session) -> str:
     row = session.scalars(
-        select(MigrationRunRow).where(MigrationRunRow.state == "running").order_by(MigrationRunRow.id.desc())
+        select(MigrationRunRow)
+        .where(MigrationRunRow.state.in_(("running", "stopping")))
+        .order_by(MigrationRunRow.id.desc())
     ).first()
     if row is None:
         return "another run over the fleet is about to begin"
@@ -167,18 +170,22 @@ def _who_runs(session: Session) -> str:
 
 
 def close_dead_runs(session: Session) -> None:
-    """Record runs whose process was killed as interrupted: nobody holds their lock."""
+    """Record runs whose process was killed as interrupted, or as stopped if that was wished: nobody holds their lock."""
     lock = func.hashtextextended(cast(MigrationRunRow.id, Text), _LOCKS_OF_RUNS)
+    ended = case((MigrationRunRow.state == "stopping", "stopped"), else_="interrupted")
     session.execute(
         update(MigrationRunRow)
-        .where(MigrationRunRow.state == "running", func.pg_try_advisory_xact_lock(lock))
-        .values(state="interrupted", ended_at=func.now(), reason="its process ended in the midst of it")
+        .where(MigrationRunRow.state.in_(("running", "stopping")), func.pg_try_advisory_xact_lock(lock))
+        .values(state=ended, ended_at=func.now(), reason="its process ended in the midst of it")
     )
 
 
 def start_run(session: Session, row: MigrationRunRow) -> None:
-    """Open a run in the ledger, or open it again to go on with it."""
+    """Open a run in the ledger, or open it again to go on with it. That somebody wants it to stop stays on record."""
     close_dead_runs(session)
+    known = session.get(MigrationRunRow, row.id, with_for_update=True, populate_existing=True)
+    if known is not None and known.state == "stopping":
+        row.state = known.state
     session.merge(row)
     session.flush()
 

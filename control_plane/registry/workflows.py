@@ -19,6 +19,8 @@ from control_plane.registry.engine import ControlDatabaseError
 QUEUE = "provisioning"
 APPLICATION = "copyhold"
 PROVISION, SUSPEND, RESUME = "provision", "suspend", "resume"
+MIGRATE = "migrate"
+"""Its subject is a run over the fleet, that of the others a tenant."""
 _GOING_ON = frozenset({"PENDING", "ENQUEUED", "DELAYED"})
 
 

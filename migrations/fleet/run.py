@@ -9,14 +9,16 @@ from uuid import UUID
 from sqlalchemy import Engine
 
 from control_plane import audit
-from control_plane.domain.errors import ConflictError
+from control_plane.domain.errors import ConflictError, CopyholdError, Kind
 from control_plane.domain.ids import new_id
-from control_plane.registry import fleet, reports, servers
+from control_plane.registry import fleet, fleet_runs, reports, servers
 from control_plane.registry.engine import transaction
-from control_plane.registry.fleet import Revisions
+from control_plane.registry.fleet import FleetBusyError, Revisions
+from control_plane.registry.tables import MigrationRunRow
 from migrations.fleet import gate, reality
 from migrations.fleet.chains import HOME, Chain
-from migrations.fleet.going import Going, Hands, Report, recorded
+from migrations.fleet.going import STOPPED_BY_SOMEBODY, Going, Hands, Report, recorded
+from migrations.fleet.listening import listening
 from migrations.fleet.plan import Occupant, Plan, Step, Target, Wave, plan
 from migrations.fleet.wishes import Wishes
 
@@ -75,14 +77,12 @@ class FleetMigration:
             work = self.plan(wished)
             if not work.steps:
                 self._raise_wanted(wished)
-                return Report(
-                    run_id=None, state="done", reason=None, done=0, failed=(), not_started=0,
-                    there_already=work.there_already, ahead=work.ahead, duration_ms=0,
-                )  # fmt: skip
+                return _nothing_to_do(work)
             with transaction(self._engine) as session:
                 verb = "migrate.down" if wished.down else "migrate.up"
                 audit.record(session, actor, verb, wished.to, targets=len(work.steps), run=str(run_id))
-            return self._going(run_id, wished, actor, hands).through(work)
+            with listening(self._engine, run_id, hands.stop):
+                return self._going(run_id, wished, actor, hands).through(work)
 
     def resume(self, run_id: UUID, actor: str, hands: Hands, *, failed_only: bool = False) -> Report:
         """Go on with a run that did not end, or with what failed in it, from where its targets really are.
@@ -112,7 +112,51 @@ class FleetMigration:
             )
             going = self._going(run_id, wished, actor, hands)
             going.settle(among, work)
-            return going.through(work)
+            with listening(self._engine, run_id, hands.stop):
+                return going.through(work)
+
+    def carry_out(self, run_id: UUID, hands: Hands) -> Report | None:
+        """Do a run that was requested, or go on with it if somebody died over it; None when there is nothing to do.
+
+        What is wrong with its wishes ends it as failed, the reason on record. FleetBusyError while another goes on.
+        """
+        with transaction(self._engine) as session:
+            row = fleet_runs.get(session, run_id)
+            if row.state == fleet_runs.STOPPING:
+                fleet.end_run(session, run_id, fleet_runs.STOPPED, STOPPED_BY_SOMEBODY)
+        if row.state not in {fleet_runs.REQUESTED, fleet_runs.RUNNING, fleet_runs.INTERRUPTED}:
+            return None
+        try:
+            return self._carried_out(row, hands)
+        except FleetBusyError:
+            raise
+        except CopyholdError as error:
+            if error.kind is Kind.UNAVAILABLE:
+                raise
+            with transaction(self._engine) as session:
+                fleet.end_run(session, run_id, "failed", error.message)
+            return None
+
+    def _carried_out(self, row: MigrationRunRow, hands: Hands) -> Report | None:
+        wished = Wishes.from_ledger(row.options).checked()
+        wished = replace(wished, to=self._chain.checked(row.to_revision))
+        with transaction(self._engine) as session:
+            left = fleet.unfinished(session, row.id, failed_only=False)
+        if left:
+            return self.resume(row.id, row.actor, hands)
+        self._refuse_what_cannot_be(wished)
+        with fleet.holding_fleet(self._engine, row.id):
+            with transaction(self._engine) as session:
+                if not fleet_runs.begin(session, row.id):
+                    return None
+            work = self.plan(wished)
+            if work.steps:
+                with listening(self._engine, row.id, hands.stop):
+                    return self._going(row.id, wished, row.actor, hands).through(work)
+            self._raise_wanted(wished)
+            with transaction(self._engine) as session:
+                fleet.end_run(session, row.id, "done")
+            return _nothing_to_do(work)
 
     def _going(self, run_id: UUID, wishes: Wishes, actor: str, hands: Hands) -> Going:
         return Going(
@@ -160,6 +204,13 @@ class FleetMigration:
             home = HOME.head if HOME.upgrades(before.home, HOME.head) else before.home
             tenant = wishes.to if self._chain.upgrades(before.tenant, wishes.to) else before.tenant
             fleet.set_wanted(session, Revisions(home=home, tenant=tenant), replace=True)
+
+
+def _nothing_to_do(work: Plan) -> Report:
+    return Report(
+        run_id=None, state="done", reason=None, done=0, failed=(), not_started=0,
+        there_already=work.there_already, ahead=work.ahead, duration_ms=0,
+    )  # fmt: skip
 
 
 def _placed(target: fleet.PlacedTarget) -> Target:

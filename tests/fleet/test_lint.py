@@ -14,14 +14,13 @@ from migrations.lint.judge import Report, judge
 from migrations.lint.subject import subject
 from provisioning.doctor.revisions import DATABASE, watch
 from provisioning.roles import SUPERUSER, connect
+from tests.fleet.lint_cases import CASES, Case
 from tests.fleet.linting import (
-    CASES,
     INDEX,
     MIGRATOR,
     OF_AUTHOR,
     OWNER,
     PYTHON,
-    Case,
     Module,
     alone,
     contract,
