@@ -5,6 +5,7 @@ Alembic's `op` and `context` are process-wide: in threads it reports success for
 
 from __future__ import annotations
 
+from concurrent.futures import BrokenExecutor
 from typing import TYPE_CHECKING
 
 from sqlalchemy import create_engine
@@ -42,7 +43,11 @@ class PythonRuns:
 
             self._pool = ProcessPoolExecutor(PROCESSES, mp_context=multiprocessing.get_context("spawn"))
         up = phase.before is None or chain.upgrades(phase.before, str(phase.after))
-        said = self._pool.submit(_run, dsn, chain.location, schema, up, str(phase.after)).result()
+        try:
+            said = self._pool.submit(_run, dsn, chain.location, schema, up, str(phase.after)).result()
+        except BrokenExecutor as error:
+            self._pool = None  # a process ended in the midst of a revision; the next one gets new ones
+            raise PythonRevisionError("the process that ran it ended") from error
         if said is not None:
             raise PythonRevisionError(said)
 

@@ -12,6 +12,8 @@ from tenant_app.inbox import Inbox
 from tests.cli.shell import Said, Shell
 from tests.fleet.linting import index, lint_chain, sql
 
+pytestmark = pytest.mark.slow
+
 APP = "tests.cli.test_migrate_lint:elsewhere"
 FINDING = {"file", "revision", "rule", "severity", "where", "what", "remedy", "accepted"}
 GOOD = sql("ALTER TABLE notes ADD COLUMN due date")

@@ -29,6 +29,8 @@ from tests.fleet.linting import (
 )
 from tests.fleet.linting import sql as executing
 
+pytestmark = pytest.mark.slow
+
 
 def read(chain: Chain) -> Report:
     """What is found without a database."""

@@ -64,6 +64,13 @@ def test_many_at_once_each_reach_their_own_target(tmp_path: Path, scratch: Scrat
         assert scratch.ask(f"SELECT count(*) FROM {schema}.things WHERE twice = 2 * id") == [5]
 
 
+def test_one_whose_process_is_killed_has_failed_and_the_next_is_run(tmp_path: Path, scratch: Scratch) -> None:
+    written = in_python(tmp_path / "chain", "import os\nos.kill(os.getpid(), 9)", BACKFILL)
+    with pytest.raises(PythonRevisionError, match="the process that ran it ended"):
+        bring_to(scratch.dsn, written, "public", "0003")
+    assert scratch.revision == "0002"
+
+
 def test_a_chain_with_python_in_it_says_so_in_its_plan(tmp_path: Path) -> None:
     written = in_python(tmp_path / "chain", BACKFILL)
     assert [phase.python for phase in written.compiled(None, "0003")] == [False, False, True]
