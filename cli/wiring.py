@@ -109,9 +109,7 @@ def open_platform(data: Path | None) -> Iterator[Platform]:
     actor = acting_person()  # before this process becomes the platform's own user
     settings = settings_for(data)
     engine = control_engine(settings.control_dsn, timeout_s=settings.limits.control_timeout_s)
-    platform = Platform(
-        settings=settings, engine=engine, keyring=Keyring.load(settings.master_key_file), actor=actor
-    )
+    platform = Platform(settings=settings, engine=engine, keyring=Keyring.load(settings.master_key_file), actor=actor)
     try:
         yield platform
     except ControlDatabaseError as error:

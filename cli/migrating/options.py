@@ -12,9 +12,7 @@ from migrations.fleet.wishes import AT_ONCE, FAILURES, Chosen, Wishes
 ToOption = Annotated[str, typer.Option("--to", metavar="REVISION", help="Of the tenant tables.")]
 TenantOption = Annotated[
     list[str] | None,
-    typer.Option(
-        "--tenant", metavar="T", help="Only where T lives (in a pool: with all others there). Repeatable."
-    ),
+    typer.Option("--tenant", metavar="T", help="Only where T lives (in a pool: with all others there). Repeatable."),
 ]
 LabelOption = Annotated[
     list[str] | None, typer.Option("--label", metavar="L", help="Only tenants with this label. Repeatable.")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated, Concatenate, ParamSpec, TypeVar
@@ -31,6 +32,8 @@ PASSWORDS_WAITING = 40
 PASSWORD_WITHIN_S = 10.0
 PROBE_WITHIN_S = 1.0
 PROBES_WAITING = 20
+FOLLOWERS_AT_ONCE = 8
+"""Streams of a run's events; each asks the control database twice a second."""
 
 Result = TypeVar("Result")
 Arguments = ParamSpec("Arguments")
@@ -64,6 +67,7 @@ class Control:
         self._passwords = Threads(
             "passwords", at_once=PASSWORDS_AT_ONCE, waiting=PASSWORDS_WAITING, within_s=PASSWORD_WITHIN_S
         )
+        self.followers = asyncio.Semaphore(FOLLOWERS_AT_ONCE)
         self._probe = Threads("probe", at_once=1, waiting=PROBES_WAITING, within_s=PROBE_WITHIN_S)
 
     async def run(

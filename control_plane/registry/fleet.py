@@ -170,7 +170,7 @@ def _who_runs(session: Session) -> str:
 
 
 def close_dead_runs(session: Session) -> None:
-    """Record runs whose process was killed as interrupted, or as stopped if that was wished: nobody holds their lock."""
+    """Record runs whose process was killed as interrupted, as stopped if that was wished: nobody holds their lock."""
     lock = func.hashtextextended(cast(MigrationRunRow.id, Text), _LOCKS_OF_RUNS)
     ended = case((MigrationRunRow.state == "stopping", "stopped"), else_="interrupted")
     session.execute(

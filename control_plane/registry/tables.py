@@ -207,8 +207,8 @@ class FleetRow(Base):
 
 
 class MigrationRunRow(Base):
-    """One run over the fleet. `state` is requested (of a worker), running, stopping, done, failed, stopped (by a rule or
-    a person) or interrupted.
+    """One run over the fleet. `state` is requested (of a worker), running, stopping, done, failed, stopped (by a rule
+    or a person) or interrupted.
     """
 
     __tablename__ = "migration_runs"

@@ -60,7 +60,8 @@ class FleetMigration:
 
     def blockers(self, wishes: Wishes) -> list[gate.Blocker]:
         """The processes that run now and would not work with the revision that is wished."""
-        leaving = {step.target.revision for step in self.plan(wishes).steps if step.target.chain != HOME.name}
+        by_ledger = self.plan(replace(wishes, verify=False))
+        leaving = {step.target.revision for step in by_ledger.steps if step.target.chain != HOME.name}
         with transaction(self._engine) as session:
             return gate.blocking(session, self._chain, self._chain.checked(wishes.to), leaving)
 

@@ -64,6 +64,7 @@ async def test_a_run_is_shown_with_its_failures(fresh: ControlPlane) -> None:
     assert (listed["id"], listed["state"], listed["targets"]) == (str(run_id), "failed", {"done": 2, "failed": 1})
     details = (await support.get(f"/admin/migrations/{run_id}")).json()
     (failed,) = details.pop("failed")
+    assert details.pop("waves") == [{"wave": 1, "targets": {"done": 2, "failed": 1}}]
     assert details == listed
     assert (failed["database"], failed["schema"], failed["error"]) == ("pool_1", "t_1", "lock timeout")
 
