@@ -5,6 +5,7 @@ Environment: COPYHOLD_BENCH_SCHEMAS (1000), COPYHOLD_BENCH_SILOS (500), COPYHOLD
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import statistics
@@ -249,13 +250,14 @@ class Bench:
         started = time.perf_counter()
         with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as process:
             assert process.stdout is not None
-            said = process.stdout.read()
-            _, status, usage = os.wait4(process.pid, 0)
-            process.returncode = os.waitstatus_to_exitcode(status)
+            with ThreadPoolExecutor(1) as pool:
+                peak = pool.submit(_peak_mb, process)
+                said = process.stdout.read()
+                process.wait()
         seconds = time.perf_counter() - started
         if process.returncode not in allowed:
             raise RuntimeError(f"{' '.join(arguments)} ended with {process.returncode}: {said.decode()}")
-        return Command(seconds=seconds, memory_mb=usage.ru_maxrss / 1024)
+        return Command(seconds=seconds, memory_mb=peak.result())
 
 
 class _Watch(threading.Thread):
@@ -282,6 +284,19 @@ class _Watch(threading.Thread):
                 for server in (alpha, beta):
                     row = server.execute(query).fetchone()
                     self.found = max(self.found, int(row[0]) if row else 0)
+
+
+def _peak_mb(process: subprocess.Popen[bytes]) -> float:
+    """The most memory that the process has had, as the kernel keeps it; asked for as long as it lives."""
+    peak = 0.0
+    status = Path(f"/proc/{process.pid}/status")
+    while process.poll() is None:
+        with contextlib.suppress(OSError):
+            for line in status.read_text().splitlines():
+                if line.startswith("VmHWM:"):
+                    peak = max(peak, int(line.split()[1]) / 1024)
+        time.sleep(0.05)
+    return peak
 
 
 def _timed(do: Callable[[], object]) -> float:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, LiteralString
+from typing import Any
 
 import psycopg
 from psycopg import sql
@@ -139,25 +139,23 @@ class Database:
                 return
 
     def _send_transaction(self, chain: Chain, schema: str, phase: Phase, check: str | None) -> None:
-        before, after = _guard(chain, schema, phase.before), _guard(chain, None, phase.after, check)
+        before = f"{_locks(chain, schema)}; {_looks(chain, phase.before)}"
+        after = _looks(chain, phase.after, check)
         with _marks_heard(), self._rolled_back():
             self.connection.execute(f"BEGIN;\n{before};\n{phase.sql}\n;{after};\nCOMMIT".encode())
 
     def _send_alone(
         self, chain: Chain, schema: str, phase: Phase, check: str | None, in_python: RunInPython | None
     ) -> None:
-        with self._held(chain, schema):
-            with _marks_heard():
-                self.connection.execute(_guard(chain, None, phase.before).encode())
+        with self._held(chain, schema, phase.before):
             if phase.python:
                 assert in_python is not None, "revisions in Python need somebody to run them"
                 in_python(schema, phase)
             else:
                 self._drop_invalid_indexes()
-                with self._patiently():
-                    self.connection.execute(phase.sql.encode())
+                self.connection.execute(phase.sql.encode())
             with _marks_heard():
-                self.connection.execute(_guard(chain, None, phase.after, check).encode())
+                self.connection.execute(_looks(chain, phase.after, check).encode())
 
     @contextmanager
     def _rolled_back(self) -> Iterator[None]:
@@ -169,25 +167,22 @@ class Database:
             raise
 
     @contextmanager
-    def _held(self, chain: Chain, schema: str) -> Iterator[None]:
-        name = _lock_name(chain, schema)
-        if not _scalar(self.connection, f"SELECT pg_try_advisory_lock(hashtextextended(%s, {_LOCKS}))", name):
-            raise _LockedError
+    def _held(self, chain: Chain, schema: str, before: str | None) -> Iterator[None]:
+        """The target's lock for more than a transaction, and patience with other locks; each in one message."""
+        patient = f"SET lock_timeout = {CONCURRENT_LOCK_TIMEOUT_MS}"
+        release = f"SELECT pg_advisory_unlock({_lock_key(chain, schema)}); SET lock_timeout = {LOCK_TIMEOUT_MS}"
         try:
+            with _marks_heard():
+                self.connection.execute(f"{patient}; {_locks(chain, schema, session=True)}".encode())
+                self.connection.execute(_looks(chain, before).encode())
             yield
-        finally:
+        except _LockedError:
+            raise  # somebody else's
+        except BaseException:
             if not self.connection.broken:
-                _scalar(self.connection, f"SELECT pg_advisory_unlock(hashtextextended(%s, {_LOCKS}))", name)
-
-    @contextmanager
-    def _patiently(self) -> Iterator[None]:
-        set_timeout = sql.SQL("SET lock_timeout = {}")
-        self.connection.execute(set_timeout.format(CONCURRENT_LOCK_TIMEOUT_MS))
-        try:
-            yield
-        finally:
-            if not self.connection.broken:
-                self.connection.execute(set_timeout.format(LOCK_TIMEOUT_MS))
+                self.connection.execute(release.encode())
+            raise
+        self.connection.execute(release.encode())
 
     def _drop_invalid_indexes(self) -> None:
         for (name,) in self.connection.execute(INVALID_INDEXES).fetchall():
@@ -231,12 +226,21 @@ class _LockedError(Exception):
     pass
 
 
-def _lock_name(chain: Chain, schema: str) -> str:
-    return f"{chain.name}/{schema}"
+def _lock_key(chain: Chain, schema: str) -> str:
+    return f"hashtextextended({_quoted(f'{chain.name}/{schema}')}, {_LOCKS})"
 
 
-def _guard(chain: Chain, lock: str | None, expected: str | None, check: str | None = None) -> str:
-    """A query that fails, saying why, unless the target is at `expected`; with `lock`, its lock is taken as well.
+def _locks(chain: Chain, schema: str, *, session: bool = False) -> str:
+    """A query that takes the target's lock, or fails. Before any look at it, and apart from that: a query sees what was
+    there when it began.
+    """
+    take = "pg_try_advisory_lock" if session else "pg_try_advisory_xact_lock"
+    said = f"{_quoted(_MARK + 'locked')} || left(current_user, 0)"
+    return f"SELECT (CASE WHEN {take}({_lock_key(chain, schema)}) THEN 'true' ELSE {said} END)::boolean"
+
+
+def _looks(chain: Chain, expected: str | None, check: str | None = None) -> str:
+    """A query that fails, saying why, unless the target is at `expected`.
 
     The words become a boolean that they are not: a query cannot raise, and a function for it would be one more object.
     They depend on a column, or the planner would make that of them at once.
@@ -245,9 +249,6 @@ def _guard(chain: Chain, lock: str | None, expected: str | None, check: str | No
     found = f"(SELECT version_num FROM {table})" if expected else f"(SELECT to_regclass({_quoted(table)})::text)"  # noqa: S608
     elsewhere = f"v IS DISTINCT FROM {_quoted(expected)}" if expected else "v IS NOT NULL"
     stops = [(elsewhere, "elsewhere")]
-    if lock is not None:
-        taken = f"pg_try_advisory_xact_lock(hashtextextended({_quoted(_lock_name(chain, lock))}, {_LOCKS}))"
-        stops.insert(0, (f"NOT {taken}", "locked"))
     if check is not None:
         stops.append((f"NOT ({check})", "unlike"))
     cases = " ".join(
@@ -273,8 +274,3 @@ def _marks_heard() -> Iterator[None]:
 
 def _quoted(text: str) -> str:
     return "'" + text.replace("'", "''") + "'"
-
-
-def _scalar(connection: psycopg.Connection[Any], query: LiteralString, *values: object) -> Any:
-    row = connection.execute(query, values).fetchone()
-    return row[0] if row else None

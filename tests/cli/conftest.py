@@ -41,7 +41,6 @@ def opened(platform: PlatformUnderTest) -> Platform:
         settings=platform.settings,
         engine=platform.engine,
         keyring=platform.keyring,
-        workflows=platform.workflows,
         actor="cli:tests",
     )
 
