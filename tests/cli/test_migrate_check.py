@@ -11,6 +11,8 @@ import pytest
 from tests.cli.shell import Said, Shell
 from tests.platform_under_test import PlatformUnderTest, TenantUnderTest
 
+pytestmark = pytest.mark.slow
+
 FINDING = {"event", "server", "database", "schema", "kind", "object", "difference", "expected", "found"}
 SUMMARY = {"event", "findings", "targets", "databases", "duration_ms"}
 

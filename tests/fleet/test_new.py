@@ -23,6 +23,8 @@ from tests.fleet.test_lint import told, tried
 from tests.fleet.writing import chain as written
 from tests.fleet.writing import execute
 
+pytestmark = pytest.mark.slow
+
 FILLED = {
     Form.SQL: {
         "ALTER TABLE FILL IN ADD COLUMN FILL IN": "ALTER TABLE notes ADD COLUMN due date",

@@ -25,6 +25,8 @@ from provisioning.databases import Builder
 from provisioning.roles import MIGRATOR, SUPERUSER, connect
 from tests.fleet.writing import chain, execute, write_revision
 
+pytestmark = pytest.mark.slow
+
 TENANT = tenant_chain("migrations:tenant")
 NEWEST = Revisions(home=HOME.head, tenant=TENANT.head)
 _numbers = itertools.count(1)

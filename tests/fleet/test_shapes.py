@@ -19,6 +19,8 @@ from provisioning.databases import Builder
 from provisioning.roles import MIGRATOR, connect
 from tests.fleet.scratch import Scratch
 
+pytestmark = pytest.mark.slow
+
 TENANT = tenant_chain("migrations:tenant")
 FIRST = Revisions(home=HOME.head, tenant=TENANT.revisions[0])
 NEWEST = Revisions(home=HOME.head, tenant=TENANT.head)

@@ -15,6 +15,8 @@ from provisioning.providers.throwaway import throwaway_server
 from provisioning.roles import MIGRATOR, OWNER, SUPERUSER, role_exists
 from tests.folders import new_folder
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def parent() -> Iterator[Path]:
