@@ -14,6 +14,8 @@ from tests.cli.shell import Said, Shell
 from tests.platform_under_test import PlatformUnderTest, TenantUnderTest
 from tests.waiting import until
 
+pytestmark = pytest.mark.slow
+
 STEP = {"chain", "server", "database", "schema", "from_revision", "to_revision"}
 SUMMARY = {
     "event",

@@ -18,6 +18,8 @@ from control_plane.registry.fleet import TargetOutcome
 from control_plane.staff.roles import StaffRole
 from tests.control_plane.house import UNKNOWN_ID, ControlPlane
 
+pytestmark = pytest.mark.slow
+
 RUNS = "/admin/migrations"
 
 

@@ -18,6 +18,8 @@ from tests.fleet.scratch import Scratch
 from tests.fleet.writing import chain, concurrently, execute
 from tests.waiting import until
 
+pytestmark = pytest.mark.slow
+
 SECRET = "hush@example.com"
 INDEX = "CREATE UNIQUE INDEX CONCURRENTLY IF NOT EXISTS a_b_idx ON a (b)"
 INDEXES = "SELECT indexrelid::regclass::text FROM pg_index WHERE indisvalid AND indrelid = 'a'::regclass"

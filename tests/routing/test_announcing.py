@@ -28,6 +28,8 @@ from tests.routing.apis import Api
 from tests.routing.wire import Wire, wire_to
 from tests.waiting import until
 
+pytestmark = pytest.mark.slow
+
 OLD_APP, STRICT_APP = "tests.routing.apps:old", "tests.routing.apps:strict"
 EXPANDED, CONTRACTED = "9001", "9002"
 """Revisions of a later version, as the roll has them: what an old process hears of them is their names and needs."""
