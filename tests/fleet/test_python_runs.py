@@ -13,11 +13,11 @@ from migrations.fleet.replay import bring_to
 from tests.fleet.scratch import Scratch
 from tests.fleet.writing import chain, execute
 
+pytestmark = pytest.mark.slow
+
 TABLES = execute("CREATE TABLE things (id int, twice int)", "INSERT INTO things SELECT n FROM generate_series(1, 5) n")
 BACKFILL = """
 import sqlalchemy as sa
-
-pytestmark = pytest.mark.slow
 bind = op.get_bind()
 for (id,) in bind.execute(sa.text("SELECT id FROM things ORDER BY id")).fetchall():
     bind.execute(sa.text("UPDATE things SET twice = :twice WHERE id = :id"), {"twice": 2 * id, "id": id})
