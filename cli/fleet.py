@@ -15,8 +15,8 @@ from control_plane.registry.engine import transaction
 from control_plane.registry.tables import MigrationRunRow
 from migrations.fleet.chains import HOME, Chain, Phase
 from migrations.fleet.crew import Outcome
+from migrations.fleet.events import Began, Event, Report, WaveBegan, WaveEnded
 from migrations.fleet.gate import Blocker
-from migrations.fleet.going import Began, Event, Report, WaveBegan, WaveEnded
 from migrations.fleet.plan import Plan, Step, Target
 
 PLACES_NAMED = 3

@@ -9,7 +9,7 @@ from uuid import UUID
 from control_plane.registry import fleet, fleet_runs
 from control_plane.registry.engine import transaction
 from control_plane.registry.fleet import FleetBusyError
-from migrations.fleet.going import Hands
+from migrations.fleet.events import Hands
 from migrations.fleet.run import FleetMigration
 from provisioning.steps import Tools
 

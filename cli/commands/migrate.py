@@ -13,19 +13,17 @@ from cli.commands import revisions
 from cli.fleet import FleetShown, ReportShown, RunDetails, RunShown
 from cli.loading import command_group
 from cli.migrating import options
-from cli.migrating.following import Run, followed
+from cli.migrating.following import STOPPED, Run, followed
 from cli.options import DataOption, JsonOption
 from cli.wiring import Platform, open_platform
 from control_plane.domain.errors import UsageError
 from control_plane.domain.ids import parse_id
+from migrations.fleet.events import STOPPED_BY_SOMEBODY, Report
 from migrations.fleet.gate import Blocker
-from migrations.fleet.going import STOPPED_BY_SOMEBODY, Report
 from migrations.fleet.plan import Plan
 from migrations.fleet.wishes import AT_ONCE, FAILURES, Wishes
 
 RUNS_SHOWN = 20
-STOPPED = 130
-"""What shells say of a command that ctrl-C ended."""
 
 app = command_group()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 import threading
@@ -17,11 +18,13 @@ from cli import fleet, output
 from cli.migrating.probing import prober
 from cli.wiring import Platform
 from migrations.fleet.crew import Outcome
-from migrations.fleet.going import Began, Event, Hands, Report, WaveBegan, WaveEnded
+from migrations.fleet.events import Began, Event, Hands, Report, WaveBegan, WaveEnded
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
+STOPPED = 130
+"""What shells say of a command that ctrl-C ended."""
 Run = Callable[[Hands], Report]
 Watch = Callable[[Event], None]
 
@@ -41,7 +44,8 @@ def _stopping() -> Iterator[threading.Event]:
 
     def ask(_number: int, _frame: FrameType | None) -> None:
         if stop.is_set():
-            raise KeyboardInterrupt
+            # As a kill would: whoever goes on looks where the targets are. Threads that wait could not be told.
+            os._exit(STOPPED)
         stop.set()
         output.note("stopping: what is in flight is finished, nothing else begins (again: stop at once)")
 

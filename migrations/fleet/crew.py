@@ -33,6 +33,10 @@ class Outcome:
     """Where the target is now, unless it failed: past the step's revision when another run was there before."""
 
 
+_Told = queue.SimpleQueue["Outcome | BaseException | None"]
+"""What threads tell: outcomes, an error that nobody foresaw, None at a thread's end."""
+
+
 class Crew:
     """Carries out steps. `do` gets an open database, or the reason why it could not be opened."""
 
@@ -53,7 +57,7 @@ class Crew:
         """Outcomes as they arrive. Once `stop` is set nothing begins any more; what was begun is finished and told."""
         for step in steps:
             self._waiting.setdefault((step.target.server, step.target.database), deque()).append(step)
-        told: queue.SimpleQueue[Outcome | None] = queue.SimpleQueue()
+        told: _Told = queue.SimpleQueue()
         servers = len({server for server, _ in self._waiting})
         size = min(len(steps), AT_ONCE_MAX, self._at_once * servers)
         threads = [threading.Thread(target=self._work, args=(told,), name=f"fleet-{n}") for n in range(size)]
@@ -68,22 +72,24 @@ class Crew:
             for thread in threads:
                 thread.join()
 
-    def _work(self, told: queue.SimpleQueue[Outcome | None]) -> None:
+    def _work(self, told: _Told) -> None:
         try:
             while (step := self._elsewhere()) is not None:
                 self._work_in((step.target.server, step.target.database), step, told)
+        except BaseException as error:  # noqa: BLE001 - raised where the outcomes are read: nobody sees a thread's
+            told.put(error)
         finally:
             told.put(None)
 
-    def _work_in(self, place: Place, first: Step, told: queue.SimpleQueue[Outcome | None]) -> None:
+    def _work_in(self, place: Place, first: Step, told: _Told) -> None:
         step: Step | None = first
         database = self._opened(first.target)
         try:
             while step is not None:
-                if isinstance(database, Database) and database.connection.broken:
-                    database = self._opened(step.target)
                 told.put(self._do(database, step))
                 step = self._here(place)
+                if step is not None and (not isinstance(database, Database) or database.connection.broken):
+                    database = self._opened(step.target)
         finally:
             if isinstance(database, Database):
                 database.close()
@@ -123,11 +129,13 @@ class Crew:
             self._turn.notify_all()
 
 
-def _batches(told: queue.SimpleQueue[Outcome | None], threads: int) -> Iterator[list[Outcome]]:
+def _batches(told: _Told, threads: int) -> Iterator[list[Outcome]]:
     batch: list[Outcome] = []
     while threads:
         try:
             outcome = told.get(timeout=FLUSH_S)
+            if isinstance(outcome, BaseException):
+                raise outcome
             if outcome is None:
                 threads -= 1
             else:

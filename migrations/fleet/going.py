@@ -28,6 +28,7 @@ from control_plane.version import code_version
 from migrations.fleet import gate, health, shapes
 from migrations.fleet.chains import HOME, Chain, Phase
 from migrations.fleet.crew import Crew, Outcome
+from migrations.fleet.events import STOPPED_BY_SOMEBODY, Began, Hands, Report, WaveBegan, WaveEnded
 from migrations.fleet.plan import Plan, Step, Target, Wave
 from migrations.fleet.python_runs import PythonRuns
 from migrations.fleet.replay import Database, NotMigratedError, Script
@@ -39,64 +40,6 @@ SWEEPS = 3
 """How often a run looks for targets that were made while it went on."""
 HEALTHY_WITHIN_S = 10.0
 HEALTH_POLL_S = 0.5
-STOPPED_BY_SOMEBODY = "somebody stopped it"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Began:
-    """A run has been entered in the ledger."""
-
-    run_id: UUID
-    plan: Plan
-
-
-@dataclass(frozen=True, kw_only=True)
-class WaveBegan:
-    """A wave begins."""
-
-    number: int
-    targets: int
-
-
-@dataclass(frozen=True, kw_only=True)
-class WaveEnded:
-    """A wave has ended; `stopped` says why no other follows, None when the run goes on."""
-
-    number: int
-    done: int
-    failed: int
-    stopped: str | None
-
-
-Event = Began | WaveBegan | Outcome | WaveEnded
-
-
-@dataclass(frozen=True, kw_only=True)
-class Report:
-    """What became of a run. `run_id` is None when there was nothing to do."""
-
-    run_id: UUID | None
-    state: str
-    reason: str | None
-    done: int
-    failed: tuple[Outcome, ...]
-    not_started: int
-    there_already: int
-    ahead: tuple[Target, ...]
-    duration_ms: int
-
-
-@dataclass(frozen=True, kw_only=True)
-class Hands:
-    """What a run is given by whoever starts it."""
-
-    tell: Callable[[Event], None]
-    stop: threading.Event
-    """Set it, and the run ends when what is in flight has."""
-    approve: Callable[[int], bool] | None = None
-    """Asked before each wave but the first."""
-    probe: Callable[[Sequence[Target]], list[str]] | None = None
-    """Asks some targets whether they are served, and says what is wrong."""
 
 
 @dataclass(kw_only=True)
@@ -109,10 +52,12 @@ class Going:
     wishes: Wishes
     actor: str
     hands: Hands
-    raise_wanted: Callable[[], None]
+    set_wanted: Callable[[], None]
     """Has new homes built at the revision from now on."""
     replan: Callable[[], Plan]
     """What there is to do now, by the ledger."""
+    retry: bool = False
+    """Whether this is about what failed in the run, and nothing else."""
 
     def __post_init__(self) -> None:
         self._started = time.monotonic()
@@ -130,7 +75,8 @@ class Going:
         try:
             reason = self._waves(work.waves)
             if reason is None:
-                reason = self._latecomers(max((wave.number for wave in work.waves), default=0))
+                last = max((wave.number for wave in work.waves), default=0)
+                reason = self._not_begun() if self.retry else self._latecomers(last)
             failed = any(outcome.error for outcome in self._outcomes)
             state = "stopped" if reason else "failed" if failed else "done"
         finally:
@@ -139,13 +85,11 @@ class Going:
                 fleet.end_run(session, self.run_id, state, reason)
         return self._report(work, state, reason)
 
-    def settle(self, among: Sequence[Target], work: Plan) -> None:
-        """Record those of `among` that have arrived without the ledger knowing it."""
-        to_do = {(step.target.database_id, step.target.schema) for step in work.steps}
-        arrived = [target for target in among if (target.database_id, target.schema) not in to_do]
+    def settle(self, seen: Sequence[Target], work: Plan) -> None:
+        """Record those of `seen` with which there is nothing to do, at the revision at which they were seen."""
+        to_do = {step.target for step in work.steps}
+        rows = [recorded(target, "done", target.revision) for target in seen if target not in to_do]
         with transaction(self.engine) as session:
-            wanted = [HOME.head if target.chain == HOME.name else self.wishes.to for target in arrived]
-            rows = [recorded(t, "done", to) for t, to in zip(arrived, wanted, strict=True)]
             fleet.record_outcomes(session, self.run_id, rows)
 
     def _open(self, work: Plan) -> None:
@@ -175,7 +119,7 @@ class Going:
                 return reason
             first_tenants = wave.number > 0 and not any(before.number for before in waves[:position])
             if first_tenants or (wave.number == 0 and len(waves) == 1):
-                self.raise_wanted()
+                self.set_wanted()
         return None
 
     def _wave(self, wave: Wave) -> str | None:
@@ -357,6 +301,13 @@ class Going:
                 return reason
             tried |= {(step.target.database_id, step.target.chain, step.target.schema) for step in late}
         return None
+
+    def _not_begun(self) -> str | None:
+        """Why a run is not at its end though what had failed in it has been tried again."""
+        with transaction(self.engine) as session:
+            left = fleet.unfinished(session, self.run_id, failed_only=False)
+        others = sum(1 for row in left if row.state != "failed")
+        return f"{others} of its targets have not been begun" if others else None
 
     def _report(self, work: Plan, state: str, reason: str | None) -> Report:
         failed = tuple(outcome for outcome in self._outcomes if outcome.error)

@@ -17,7 +17,8 @@ from control_plane.registry.fleet import FleetBusyError, Revisions
 from control_plane.registry.tables import MigrationRunRow
 from migrations.fleet import gate, reality
 from migrations.fleet.chains import HOME, Chain
-from migrations.fleet.going import STOPPED_BY_SOMEBODY, Going, Hands, Report, recorded
+from migrations.fleet.events import STOPPED_BY_SOMEBODY, Hands, Report
+from migrations.fleet.going import Going, recorded
 from migrations.fleet.listening import listening
 from migrations.fleet.plan import Occupant, Plan, Step, Target, Wave, plan
 from migrations.fleet.wishes import Wishes
@@ -77,7 +78,7 @@ class FleetMigration:
         with fleet.holding_fleet(self._engine, run_id):
             work = self.plan(wished)
             if not work.steps:
-                self._raise_wanted(wished)
+                self._set_wanted(wished)
                 return _nothing_to_do(work)
             with transaction(self._engine) as session:
                 verb = "migrate.down" if wished.down else "migrate.up"
@@ -103,7 +104,8 @@ class FleetMigration:
             among = [each for each in self.targets() if (each.database_id, each.chain, each.schema) in left]
             with transaction(self._engine) as session:
                 known = {server.name: server for server in servers.all_servers(session)}
-            looked = plan(reality.seen(known, among), HOME.head, self._chain, wished)
+            seen = reality.seen(known, among)
+            looked = plan(seen, HOME.head, self._chain, wished)
             waves: dict[int, list[Step]] = {}
             for step in looked.steps:
                 target = step.target
@@ -111,8 +113,8 @@ class FleetMigration:
             work = replace(
                 looked, waves=tuple(Wave(number=n, steps=tuple(steps)) for n, steps in sorted(waves.items()))
             )
-            going = self._going(run_id, wished, actor, hands)
-            going.settle(among, work)
+            going = self._going(run_id, wished, actor, hands, retry=failed_only)
+            going.settle(seen, work)
             with listening(self._engine, run_id, hands.stop):
                 return going.through(work)
 
@@ -154,12 +156,12 @@ class FleetMigration:
             if work.steps:
                 with listening(self._engine, row.id, hands.stop):
                     return self._going(row.id, wished, row.actor, hands).through(work)
-            self._raise_wanted(wished)
+            self._set_wanted(wished)
             with transaction(self._engine) as session:
                 fleet.end_run(session, row.id, "done")
             return _nothing_to_do(work)
 
-    def _going(self, run_id: UUID, wishes: Wishes, actor: str, hands: Hands) -> Going:
+    def _going(self, run_id: UUID, wishes: Wishes, actor: str, hands: Hands, *, retry: bool = False) -> Going:
         return Going(
             engine=self._engine,
             chain=self._chain,
@@ -167,8 +169,9 @@ class FleetMigration:
             wishes=wishes,
             actor=actor,
             hands=hands,
-            raise_wanted=lambda: self._raise_wanted(wishes),
+            set_wanted=lambda: self._set_wanted(wishes),
             replan=lambda: self.plan(replace(wishes, verify=False)),
+            retry=retry,
         )
 
     def _seen(self) -> list[Target]:
@@ -193,13 +196,15 @@ class FleetMigration:
             self._chain.compiled(None, wishes.to)
         gate.refuse_contract(self.blockers(wishes), wishes.to)
 
-    def _raise_wanted(self, wishes: Wishes) -> None:
-        """New homes are built at the newest there is: an older version of this program lowers nothing."""
+    def _set_wanted(self, wishes: Wishes) -> None:
+        """Have new homes built where the fleet is brought to. An older version of this program lowers nothing."""
         if wishes.only:
             return
         with transaction(self._engine) as session:
             before = fleet.wanted(session)
             if wishes.down:
+                if before.tenant not in self._chain.revisions:
+                    return  # a newer program's
                 fleet.set_wanted(session, Revisions(home=before.home, tenant=wishes.to), replace=True)
                 return
             home = HOME.head if HOME.upgrades(before.home, HOME.head) else before.home

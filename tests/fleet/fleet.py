@@ -19,7 +19,7 @@ from control_plane.domain.tenant import Model
 from control_plane.registry import fleet, servers
 from control_plane.registry.engine import transaction
 from migrations.fleet.crew import Outcome
-from migrations.fleet.going import Event, Hands, Report
+from migrations.fleet.events import Event, Hands, Report
 from migrations.fleet.health import WAITING_S
 from migrations.fleet.run import FleetMigration
 from migrations.fleet.wishes import Wishes

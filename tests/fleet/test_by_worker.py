@@ -13,7 +13,7 @@ import pytest
 from control_plane.registry.engine import transaction
 from control_plane.staff import service
 from control_plane.staff.roles import StaffRole
-from migrations.fleet.going import STOPPED_BY_SOMEBODY
+from migrations.fleet.events import STOPPED_BY_SOMEBODY
 from tests.fleet.fleet import BEHIND, NEWEST, FleetUnderTest, place_of
 from tests.platform_under_test import PlatformUnderTest
 from tests.provisioning.workers import workers_alone

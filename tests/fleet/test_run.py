@@ -17,7 +17,7 @@ from control_plane.registry import fleet as registry
 from control_plane.registry import routes
 from control_plane.registry.engine import transaction
 from migrations.fleet.chains import HOME
-from migrations.fleet.going import Report
+from migrations.fleet.events import Report
 from tests.fleet.fleet import NEWEST, FleetUnderTest, place_of
 from tests.platform_under_test import TenantUnderTest, copyhold
 from tests.waiting import until

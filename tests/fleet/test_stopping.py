@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from migrations.fleet import going
-from migrations.fleet.going import STOPPED_BY_SOMEBODY, Began, Event, Hands, WaveBegan, WaveEnded
+from migrations.fleet.events import STOPPED_BY_SOMEBODY, Began, Event, Hands, WaveBegan, WaveEnded
 from migrations.fleet.run import NothingToResumeError
 from migrations.fleet.wishes import Chosen, Wishes
 from tests.fleet.fleet import BEHIND, NEWEST, FleetUnderTest, place_of
