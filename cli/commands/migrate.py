@@ -240,7 +240,8 @@ def _meant(platform: Platform, run: str | None) -> UUID:
 
 
 def _show_plan(platform: Platform, wished: Wishes, *, sql: bool, as_json: bool) -> None:
-    work, blockers = platform.fleet.plan(wished), platform.fleet.blockers(wished)
+    work = platform.fleet.plan(wished)
+    blockers = platform.fleet.blockers(wished, work.steps)
     script = "\n".join(fleet.sql_of(work, platform.chain)) if sql else None
     if as_json:
         output.print_json({**fleet.plan_shown(work, blockers), **({"sql": script} if sql else {})})

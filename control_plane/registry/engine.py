@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from psycopg.conninfo import conninfo_to_dict
-from sqlalchemy import URL, Engine, create_engine
+from sqlalchemy import URL, Connection, Engine, create_engine
 from sqlalchemy.exc import DBAPIError, OperationalError, TimeoutError
 from sqlalchemy.orm import Session
 
@@ -51,9 +51,25 @@ def control_engine(dsn: str, *, timeout_s: float, pool_size: int = 5) -> Engine:
 @contextmanager
 def transaction(engine: Engine) -> Iterator[Session]:
     """One transaction on the control database: committed at the end of the block, rolled back by any error."""
+    with explained(), Session(engine, expire_on_commit=False) as session, session.begin():
+        yield session
+
+
+@contextmanager
+def session_of_its_own(engine: Engine) -> Iterator[Connection]:
+    """A database session that ends with the block, and with it every advisory lock it holds; no transaction."""
+    with explained():
+        connection = engine.connect()
+    with connection.execution_options(isolation_level="AUTOCOMMIT"):
+        connection.detach()
+        yield connection
+
+
+@contextmanager
+def explained() -> Iterator[None]:
+    """What a driver says of a database that does not answer, as ControlDatabaseError."""
     try:
-        with Session(engine, expire_on_commit=False) as session, session.begin():
-            yield session
+        yield
     except (OperationalError, TimeoutError) as error:  # the latter: no free connection in the pool for too long
         raise ControlDatabaseError from error
     except DBAPIError as error:

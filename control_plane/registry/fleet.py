@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from typing import Any
@@ -11,23 +11,25 @@ from uuid import UUID
 from sqlalchemy import (
     Engine,
     Integer,
+    TableValuedAlias,
     Text,
     Uuid,
-    Values,
     and_,
+    bindparam,
     case,
     cast,
     column,
     func,
     select,
     update,
-    values,
 )
-from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.dialects.postgresql import ARRAY, insert
 from sqlalchemy.orm import Session
+from sqlalchemy.types import TypeEngine
 
 from control_plane.domain.errors import ConflictError
 from control_plane.domain.tenant import Model
+from control_plane.registry.engine import explained, session_of_its_own
 from control_plane.registry.tables import (
     DatabaseRow,
     FleetRow,
@@ -144,18 +146,23 @@ def placed_targets(session: Session) -> list[PlacedTarget]:
 
 
 @contextmanager
-def holding_fleet(engine: Engine, run_id: UUID) -> Iterator[None]:
-    """Hold the fleet for a run that goes on in this block: one at a time.
+def holding_fleet(engine: Engine, run_id: UUID) -> Iterator[Callable[[], None]]:
+    """Hold the fleet for a run that goes on in this block: one at a time. FleetBusyError, naming the one that goes on.
 
-    The lock ends with its connection, and so with a killed process. FleetBusyError, naming the run that goes on.
+    The lock ends with its connection, and so with a killed process. What the block is given raises
+    ControlDatabaseError when it is lost.
     """
-    with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
-        connection.detach()  # its end must end the session, and with it the lock
+    with session_of_its_own(engine) as connection:
         if not connection.scalar(select(func.pg_try_advisory_lock(_LOCKS_OF_RUNS, 0))):
             with Session(engine) as session:
                 raise FleetBusyError(_who_runs(session))
         connection.execute(select(func.pg_advisory_lock(func.hashtextextended(str(run_id), _LOCKS_OF_RUNS))))
-        yield
+
+        def still_held() -> None:
+            with explained():
+                connection.execute(select(1))
+
+        yield still_held
 
 
 def _who_runs(session: Session) -> str:
@@ -245,19 +252,24 @@ def record_outcomes(session: Session, run_id: UUID, outcomes: Sequence[TargetOut
     )
 
 
-def _as_table(outcomes: Sequence[TargetOutcome]) -> Values:
-    columns = (
-        column("chain", Text),
-        column("database_id", Uuid),
-        column("schema", Text),
-        column("state", Text),
-        column("revision", Text),
-        column("attempts", Integer),
-        column("error", Text),
-        column("duration_ms", Integer),
+def _as_table(outcomes: Sequence[TargetOutcome]) -> TableValuedAlias:
+    """The outcomes as a table of arrays, so that the statement is the same for any number of them and compiled once."""
+    columns: tuple[tuple[str, TypeEngine[Any]], ...] = (
+        ("chain", Text()),
+        ("database_id", Uuid()),
+        ("schema", Text()),
+        ("state", Text()),
+        ("revision", Text()),
+        ("attempts", Integer()),
+        ("error", Text()),
+        ("duration_ms", Integer()),
     )
-    rows = [tuple(getattr(outcome, each.name) for each in columns) for outcome in outcomes]
-    return values(*columns, name="given").data(rows)
+    arrays = [bindparam(None, [getattr(each, name) for each in outcomes], ARRAY(kind)) for name, kind in columns]
+    return (
+        func.unnest(*arrays)
+        .table_valued(*(column(name, kind) for name, kind in columns), name="given")
+        .render_derived()
+    )
 
 
 def end_run(session: Session, run_id: UUID, state: str, reason: str | None = None) -> None:

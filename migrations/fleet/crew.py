@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import queue
 import threading
+import time
 from collections import Counter, deque
 from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass
@@ -16,8 +17,11 @@ from migrations.fleet.replay import Database
 
 AT_ONCE_MAX = 16
 """On all servers together: two cores drive no more."""
-FLUSH_S = 0.1
-"""How long outcomes are gathered before they are told; a crash loses what was not told, and nothing else."""
+FLUSH_S = 0.5
+"""How long outcomes are gathered before they are told: every telling has the whole platform look at its routes anew.
+A crash loses what was not told, and nothing else.
+"""
+BATCH = 250
 Place = tuple[str, str]
 
 
@@ -30,7 +34,26 @@ class Outcome:
     duration_ms: int
     attempts: int = 1
     revision: str | None = None
-    """Where the target is now, unless it failed: past the step's revision when another run was there before."""
+    """Where the target is now: past the step's revision when another run was there before, on the way to it when it
+    failed. None when that could not be seen.
+    """
+
+
+class Halt(threading.Event):
+    """Set by too many failures, or by the event behind it."""
+
+    def __init__(self, behind: threading.Event, allowed: int) -> None:
+        super().__init__()
+        self._behind, self._left, self._counting = behind, allowed, threading.Lock()
+
+    def count_failure(self) -> None:
+        with self._counting:
+            self._left -= 1
+            if self._left < 0:
+                self.set()
+
+    def is_set(self) -> bool:
+        return super().is_set() or self._behind.is_set()
 
 
 _Told = queue.SimpleQueue["Outcome | BaseException | None"]
@@ -54,7 +77,10 @@ class Crew:
         self._on_server: Counter[str] = Counter()
 
     def carry_out(self, steps: Sequence[Step]) -> Generator[list[Outcome], None, None]:
-        """Outcomes as they arrive. Once `stop` is set nothing begins any more; what was begun is finished and told."""
+        """Outcomes as they arrive. Once `stop` is set nothing begins any more; what was begun is finished and told.
+
+        So it is after an error that nobody foresaw, which is raised at the end.
+        """
         for step in steps:
             self._waiting.setdefault((step.target.server, step.target.database), deque()).append(step)
         told: _Told = queue.SimpleQueue()
@@ -66,9 +92,7 @@ class Crew:
         try:
             yield from _batches(told, len(threads))
         finally:
-            with self._turn:
-                self._waiting.clear()
-                self._turn.notify_all()
+            self._begin_no_more()
             for thread in threads:
                 thread.join()
 
@@ -77,6 +101,7 @@ class Crew:
             while (step := self._elsewhere()) is not None:
                 self._work_in((step.target.server, step.target.database), step, told)
         except BaseException as error:  # noqa: BLE001 - raised where the outcomes are read: nobody sees a thread's
+            self._begin_no_more()
             told.put(error)
         finally:
             told.put(None)
@@ -123,6 +148,11 @@ class Crew:
             del self._waiting[place]
         return step
 
+    def _begin_no_more(self) -> None:
+        with self._turn:
+            self._waiting.clear()
+            self._turn.notify_all()
+
     def _leave(self, server: str) -> None:
         with self._turn:
             self._on_server[server] -= 1
@@ -130,20 +160,27 @@ class Crew:
 
 
 def _batches(told: _Told, threads: int) -> Iterator[list[Outcome]]:
+    """What threads tell, in batches: when one is full, when the first in it has waited for FLUSH_S, and at the end."""
     batch: list[Outcome] = []
+    until, unforeseen = 0.0, None
     while threads:
         try:
-            outcome = told.get(timeout=FLUSH_S)
+            outcome = told.get(timeout=max(0.0, until - time.monotonic()) if batch else None)
             if isinstance(outcome, BaseException):
-                raise outcome
+                unforeseen = unforeseen or outcome
+                continue
             if outcome is None:
                 threads -= 1
-            else:
-                batch.append(outcome)
-                if len(batch) < 200 and not told.empty():
-                    continue
+                continue
+            until = until if batch else time.monotonic() + FLUSH_S
+            batch.append(outcome)
+            if len(batch) < BATCH:
+                continue
         except queue.Empty:
             pass
-        if batch:
-            yield batch
-            batch = []
+        yield batch
+        batch = []
+    if batch:
+        yield batch
+    if unforeseen is not None:
+        raise unforeseen

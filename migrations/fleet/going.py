@@ -9,7 +9,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
-from contextlib import closing, nullcontext
+from contextlib import closing, nullcontext, suppress
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -27,10 +27,11 @@ from control_plane.registry.tables import MigrationRunRow
 from control_plane.version import code_version
 from migrations.fleet import gate, health, shapes
 from migrations.fleet.chains import HOME, Chain, Phase
-from migrations.fleet.crew import Crew, Outcome
+from migrations.fleet.crew import Crew, Halt, Outcome
 from migrations.fleet.events import STOPPED_BY_SOMEBODY, Began, Hands, Report, WaveBegan, WaveEnded
 from migrations.fleet.plan import Plan, Step, Target, Wave
 from migrations.fleet.python_runs import PythonRuns
+from migrations.fleet.reaching import Reaching
 from migrations.fleet.replay import Database, NotMigratedError, Script
 from migrations.fleet.wishes import Wishes, failures_allowed
 from migrations.fleet.words import in_words
@@ -52,10 +53,14 @@ class Going:
     wishes: Wishes
     actor: str
     hands: Hands
+    still_held: Callable[[], None]
+    """Raises when the fleet is not this run's any more: asked before every entry in the ledger."""
     set_wanted: Callable[[], None]
     """Has new homes built at the revision from now on."""
     replan: Callable[[], Plan]
     """What there is to do now, by the ledger."""
+    blockers: Callable[[Wave], Sequence[gate.Blocker]]
+    """The processes that run now and would not work with what a wave does."""
     retry: bool = False
     """Whether this is about what failed in the run, and nothing else."""
 
@@ -67,6 +72,7 @@ class Going:
         self._compiling = threading.Lock()
         self._checks: dict[_Kind, str | None] = {}
         self._unsafe: set[UUID] = set()
+        self._reaching = Reaching()
 
     def through(self, work: Plan) -> Report:
         """Every wave, then what was made meanwhile; the report and the ledger agree."""
@@ -126,7 +132,7 @@ class Going:
         self.hands.tell(WaveBegan(number=wave.number, targets=len(wave.steps)))
         allowed = failures_allowed(self.wishes.max_failures, len(wave.steps))
         done = failed = 0
-        halt = _Halt(self.hands.stop, allowed)
+        halt = Halt(self.hands.stop, allowed)
         for batch in self._carried_out(wave.steps, halt):
             self._record(batch)
             failed += sum(1 for outcome in batch if outcome.error)
@@ -141,7 +147,8 @@ class Going:
         self.hands.tell(WaveEnded(number=wave.number, done=done, failed=failed, stopped=reason))
         return reason
 
-    def _carried_out(self, steps: Sequence[Step], halt: _Halt) -> Generator[list[Outcome], None, None]:
+    def _carried_out(self, steps: Sequence[Step], halt: Halt) -> Generator[list[Outcome], None, None]:
+        self._reaching = Reaching()  # a server that was away may be there again
         safe = [step for step in steps if step.target.database_id not in self._unsafe]
         kept = [step for step in steps if step.target.database_id in self._unsafe]
 
@@ -163,7 +170,7 @@ class Going:
             reason = "the tenancy schema of its database failed first"
             yield [Outcome(step=step, error=reason, duration_ms=0, attempts=0) for step in kept]
 
-    def _scouted(self, kind: _Kind, steps: list[Step], do: _Do, halt: _Halt) -> Iterator[list[Outcome]]:
+    def _scouted(self, kind: _Kind, steps: list[Step], do: _Do, halt: Halt) -> Iterator[list[Outcome]]:
         """The first of a kind goes ahead of the others: what changes in it is what has to have changed in them."""
         while steps and kind not in self._checks and not halt.is_set():
             step = steps.pop(0)
@@ -171,7 +178,7 @@ class Going:
             with closing(database) if isinstance(database, Database) else nullcontext():
                 before = self._objects(database, step)
                 outcome = do(database, step)
-                if outcome.revision == step.to_revision and before is not None:
+                if outcome.error is None and outcome.revision == step.to_revision and before is not None:
                     after = self._objects(database, step)
                     self._checks[kind] = shapes.condition(shapes.touched(before, after or {}))
                     self._scripts.pop(kind, None)
@@ -199,14 +206,25 @@ class Going:
                 raise database
             revision = self._brought(database, step)
         except (psycopg.Error, CopyholdError) as problem:
-            error = in_words(problem)
+            error, revision = in_words(problem), self._left_at(database, step.target)
         duration_ms = round((time.monotonic() - started) * 1000)
         tries = 1 + (0 if isinstance(database, Exception) else database.attempts)
         return Outcome(step=step, error=error, duration_ms=duration_ms, attempts=tries, revision=revision)
 
+    def _left_at(self, database: Database | Exception, target: Target) -> str | None:
+        """Where a target is that failed, if that can be seen: the revisions before the one that failed stay."""
+        if isinstance(database, Exception):
+            return None
+        with suppress(psycopg.Error):
+            return database.version(self._chain_of(target), target.schema)
+        return None
+
+    def _chain_of(self, target: Target) -> Chain:
+        return HOME if target.chain == HOME.name else self.chain
+
     def _brought(self, database: Database, step: Step) -> str:
         target = step.target
-        chain = HOME if target.chain == HOME.name else self.chain
+        chain = self._chain_of(target)
         current = target.revision
         for _ in range(SWEEPS):
             script = self._script(chain, current, step.to_revision)
@@ -237,7 +255,8 @@ class Going:
         return run
 
     def _database(self, target: Target) -> Database:
-        return Database.open(servers.direct_dsn(self._servers[target.server], target.database, MIGRATOR))
+        with self._reaching.trying(target.server):
+            return Database.open(servers.direct_dsn(self._servers[target.server], target.database, MIGRATOR))
 
     @cached_property
     def _servers(self) -> Mapping[str, Server]:
@@ -257,18 +276,21 @@ class Going:
             )
             for outcome in batch
         ]
+        self.still_held()
         with transaction(self.engine) as session:
             fleet.record_outcomes(session, self.run_id, rows)
         self._outcomes.extend(batch)
 
     def _held_back(self, before: Wave, wave: Wave) -> str | None:
-        """Between two waves: is the fleet well, is the pause over, does somebody say yes."""
+        """Between two waves: is the fleet well, is the pause over, does somebody say yes, is no process in the way."""
         if problem := self._ailing(before):
             return f"after wave {before.number}: {problem}"
         if self.wishes.pause_s and wave.number > 1 and self.hands.stop.wait(self.wishes.pause_s):
             return STOPPED_BY_SOMEBODY
         if self.hands.approve is not None and wave.number > 1 and not self.hands.approve(wave.number):
             return f"wave {wave.number} was not approved"
+        if blockers := self.blockers(wave):
+            return f"wave {wave.number} is not for {'; '.join(map(str, blockers))}"
         return STOPPED_BY_SOMEBODY if self.hands.stop.is_set() else None
 
     def _ailing(self, wave: Wave) -> str | None:
@@ -334,23 +356,6 @@ def _by_kind(steps: Sequence[Step]) -> dict[_Kind, list[Step]]:
     for step in steps:
         kinds.setdefault((step.target.chain, step.target.revision, step.to_revision), []).append(step)
     return kinds
-
-
-class _Halt(threading.Event):
-    """Set by too many failures, or by the event behind it."""
-
-    def __init__(self, behind: threading.Event, allowed: int) -> None:
-        super().__init__()
-        self._behind, self._left, self._counting = behind, allowed, threading.Lock()
-
-    def count_failure(self) -> None:
-        with self._counting:
-            self._left -= 1
-            if self._left < 0:
-                self.set()
-
-    def is_set(self) -> bool:
-        return super().is_set() or self._behind.is_set()
 
 
 def _rows(run_id: UUID, wave: Wave) -> list[dict[str, Any]]:

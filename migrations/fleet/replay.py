@@ -47,9 +47,9 @@ class NotMigratedError(CopyholdError):
 
 # What a CREATE INDEX CONCURRENTLY that did not finish leaves behind: IF NOT EXISTS would take it for done.
 INVALID_INDEXES = """
-SELECT i.relname FROM pg_index x JOIN pg_class i ON i.oid = x.indexrelid
+SELECT n.nspname, i.relname
+  FROM pg_index x JOIN pg_class i ON i.oid = x.indexrelid JOIN pg_namespace n ON n.oid = i.relnamespace
  WHERE NOT x.indisvalid AND i.relkind = 'i' AND NOT i.relispartition
-   AND i.relnamespace = (SELECT oid FROM pg_namespace WHERE nspname = current_schema())
 """
 
 RunInPython = Callable[[str, Phase], None]
@@ -75,14 +75,15 @@ class Database:
     connection: psycopg.Connection[Any]
     attempts: int = field(default=0, init=False)
     """How often the newest target's phases were sent, less their number: 0 when none had to be repeated."""
+    _invalid: dict[str, set[str]] | None = field(default=None, init=False)
+    """Invalid indexes by schema, of the whole database: to look for them costs as much for one schema as for all."""
 
     @classmethod
     def open(cls, dsn: str, *, owner: str = OWNER) -> Database:
         """`dsn` is direct and of a role that may become `owner`, who owns what is made."""
-        connection = psycopg.connect(dsn, autocommit=True, prepare_threshold=None)
-        settings = sql.SQL("SET ROLE {}; SET lock_timeout = {}; SET statement_timeout = {}")
-        connection.execute(settings.format(sql.Identifier(owner), LOCK_TIMEOUT_MS, STATEMENT_TIMEOUT_MS))
-        return cls(connection=connection)
+        # In the message that connects, not in one of their own: most databases are visited for one target.
+        options = f"-c role={owner} -c lock_timeout={LOCK_TIMEOUT_MS} -c statement_timeout={STATEMENT_TIMEOUT_MS}"
+        return cls(connection=psycopg.connect(dsn, autocommit=True, prepare_threshold=None, options=options))
 
     def close(self) -> None:
         """Closing twice is fine."""
@@ -90,7 +91,7 @@ class Database:
 
     def version(self, chain: Chain, schema: str) -> str | None:
         """The target's revision, or None before the first."""
-        self.connection.execute(sql.SQL("SET search_path = {}").format(sql.Identifier(schema)))
+        self.connection.execute(_stands_in(schema).encode())
         return version(self.connection, chain)
 
     def follow(self, script: Script, schema: str, in_python: RunInPython | None = None) -> str:
@@ -101,7 +102,6 @@ class Database:
         again, LOCK_TRIES times in all. TargetBusyError when another migration keeps the target for too long.
         """
         self.attempts = 0
-        self.connection.execute(sql.SQL("SET search_path = {}").format(sql.Identifier(schema)))
         for number, phase in enumerate(script.phases):
             last = number == len(script.phases) - 1
             try:
@@ -142,20 +142,20 @@ class Database:
         before = f"{_locks(chain, schema)}; {_looks(chain, phase.before)}"
         after = _looks(chain, phase.after, check)
         with _marks_heard(), self._rolled_back():
-            self.connection.execute(f"BEGIN;\n{before};\n{phase.sql}\n;{after};\nCOMMIT".encode())
+            message = f"{_stands_in(schema)};\nBEGIN;\n{before};\n{phase.sql}\n;{after};\nCOMMIT"
+            self.connection.execute(message.encode())
 
     def _send_alone(
         self, chain: Chain, schema: str, phase: Phase, check: str | None, in_python: RunInPython | None
     ) -> None:
-        with self._held(chain, schema, phase.before):
+        after = _looks(chain, phase.after, check) if check or phase.after != phase.before else ""
+        with self._held(chain, schema, phase.before, after):
             if phase.python:
                 assert in_python is not None, "revisions in Python need somebody to run them"
                 in_python(schema, phase)
             else:
-                self._drop_invalid_indexes()
+                self._drop_invalid_indexes(schema)
                 self.connection.execute(phase.sql.encode())
-            with _marks_heard():
-                self.connection.execute(_looks(chain, phase.after, check).encode())
 
     @contextmanager
     def _rolled_back(self) -> Iterator[None]:
@@ -167,26 +167,35 @@ class Database:
             raise
 
     @contextmanager
-    def _held(self, chain: Chain, schema: str, before: str | None) -> Iterator[None]:
+    def _held(self, chain: Chain, schema: str, before: str | None, after: str) -> Iterator[None]:
         """The target's lock for more than a transaction, and patience with other locks; each in one message."""
         patient = f"SET lock_timeout = {CONCURRENT_LOCK_TIMEOUT_MS}"
+        taken = f"{_stands_in(schema)}; {patient}; {_locks(chain, schema, session=True)}; {_looks(chain, before)}"
         release = f"SELECT pg_advisory_unlock({_lock_key(chain, schema)}); SET lock_timeout = {LOCK_TIMEOUT_MS}"
         try:
             with _marks_heard():
-                self.connection.execute(f"{patient}; {_locks(chain, schema, session=True)}".encode())
-                self.connection.execute(_looks(chain, before).encode())
+                self.connection.execute(taken.encode())
             yield
+            with _marks_heard():
+                self.connection.execute(f"{after}; {release}".encode())
         except _LockedError:
             raise  # somebody else's
         except BaseException:
+            self._invalid = None
             if not self.connection.broken:
                 self.connection.execute(release.encode())
             raise
-        self.connection.execute(release.encode())
 
-    def _drop_invalid_indexes(self) -> None:
-        for (name,) in self.connection.execute(INVALID_INDEXES).fetchall():
-            self.connection.execute(sql.SQL("DROP INDEX IF EXISTS {}").format(sql.Identifier(name)))
+    def _drop_invalid_indexes(self, schema: str) -> None:
+        if self._invalid is None:
+            self._invalid = {}
+            for place, name in self.connection.execute(INVALID_INDEXES).fetchall():
+                self._invalid.setdefault(place, set()).add(name)
+        for name in self._invalid.pop(schema, ()):
+            index = sql.Identifier(name)
+            still = "SELECT FROM pg_index WHERE indexrelid = to_regclass(%s) AND NOT indisvalid"
+            if self.connection.execute(still, [index.as_string(None)]).rowcount:
+                self.connection.execute(sql.SQL("DROP INDEX IF EXISTS {}").format(index))
 
 
 def bring_to(dsn: str, chain: Chain, schema: str, wanted: str, *, owner: str = OWNER) -> str | None:
@@ -226,6 +235,10 @@ class _LockedError(Exception):
     pass
 
 
+def _stands_in(schema: str) -> str:
+    return f"SET search_path = {sql.Identifier(schema).as_string(None)}"
+
+
 def _lock_key(chain: Chain, schema: str) -> str:
     return f"hashtextextended({_quoted(f'{chain.name}/{schema}')}, {_LOCKS})"
 
@@ -250,7 +263,7 @@ def _looks(chain: Chain, expected: str | None, check: str | None = None) -> str:
     elsewhere = f"v IS DISTINCT FROM {_quoted(expected)}" if expected else "v IS NOT NULL"
     stops = [(elsewhere, "elsewhere")]
     if check is not None:
-        stops.append((f"NOT ({check})", "unlike"))
+        stops.append((f"({check}) IS NOT TRUE", "unlike"))
     cases = " ".join(
         f"WHEN {condition} THEN {_quoted(_MARK + why)} || coalesce(left(v, 0), '')" for condition, why in stops
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from uuid import UUID
 
@@ -59,10 +59,9 @@ class FleetMigration:
         chosen = (wishes or Wishes()).checked()
         return plan(self._seen() if chosen.verify else self.targets(), HOME.head, self._chain, chosen)
 
-    def blockers(self, wishes: Wishes) -> list[gate.Blocker]:
-        """The processes that run now and would not work with the revision that is wished."""
-        by_ledger = self.plan(replace(wishes, verify=False))
-        leaving = {step.target.revision for step in by_ledger.steps if step.target.chain != HOME.name}
+    def blockers(self, wishes: Wishes, steps: Iterable[Step]) -> list[gate.Blocker]:
+        """The processes that run now and would not work with what those steps do."""
+        leaving = {step.target.revision for step in steps if step.target.chain != HOME.name}
         with transaction(self._engine) as session:
             return gate.blocking(session, self._chain, self._chain.checked(wishes.to), leaving)
 
@@ -73,18 +72,18 @@ class FleetMigration:
         along at the end. FleetBusyError while another goes on, OldProcessesError while processes need the old shape.
         """
         wished = replace(wishes.checked(), to=self._chain.checked(wishes.to))
-        self._refuse_what_cannot_be(wished)
         run_id = new_id()
-        with fleet.holding_fleet(self._engine, run_id):
+        with fleet.holding_fleet(self._engine, run_id) as still_held:
             work = self.plan(wished)
             if not work.steps:
                 self._set_wanted(wished)
                 return _nothing_to_do(work)
+            self._refuse_what_cannot_be(wished, work)
             with transaction(self._engine) as session:
                 verb = "migrate.down" if wished.down else "migrate.up"
                 audit.record(session, actor, verb, wished.to, targets=len(work.steps), run=str(run_id))
             with listening(self._engine, run_id, hands.stop):
-                return self._going(run_id, wished, actor, hands).through(work)
+                return self._going(run_id, wished, actor, hands, still_held).through(work)
 
     def resume(self, run_id: UUID, actor: str, hands: Hands, *, failed_only: bool = False) -> Report:
         """Go on with a run that did not end, or with what failed in it, from where its targets really are.
@@ -99,8 +98,7 @@ class FleetMigration:
         wished = replace(wished, to=row.to_revision)
         if not left:
             raise NothingToResumeError(f"run {run_id} has nothing left to do")
-        self._refuse_what_cannot_be(wished)
-        with fleet.holding_fleet(self._engine, run_id):
+        with fleet.holding_fleet(self._engine, run_id) as still_held:
             among = [each for each in self.targets() if (each.database_id, each.chain, each.schema) in left]
             with transaction(self._engine) as session:
                 known = {server.name: server for server in servers.all_servers(session)}
@@ -113,7 +111,8 @@ class FleetMigration:
             work = replace(
                 looked, waves=tuple(Wave(number=n, steps=tuple(steps)) for n, steps in sorted(waves.items()))
             )
-            going = self._going(run_id, wished, actor, hands, retry=failed_only)
+            self._refuse_what_cannot_be(wished, work)
+            going = self._going(run_id, wished, actor, hands, still_held, retry=failed_only)
             going.settle(seen, work)
             with listening(self._engine, run_id, hands.stop):
                 return going.through(work)
@@ -147,21 +146,30 @@ class FleetMigration:
             left = fleet.unfinished(session, row.id, failed_only=False)
         if left:
             return self.resume(row.id, row.actor, hands)
-        self._refuse_what_cannot_be(wished)
-        with fleet.holding_fleet(self._engine, row.id):
+        with fleet.holding_fleet(self._engine, row.id) as still_held:
             with transaction(self._engine) as session:
                 if not fleet_runs.begin(session, row.id):
                     return None
             work = self.plan(wished)
             if work.steps:
+                self._refuse_what_cannot_be(wished, work)
                 with listening(self._engine, row.id, hands.stop):
-                    return self._going(row.id, wished, row.actor, hands).through(work)
+                    return self._going(row.id, wished, row.actor, hands, still_held).through(work)
             self._set_wanted(wished)
             with transaction(self._engine) as session:
                 fleet.end_run(session, row.id, "done")
             return _nothing_to_do(work)
 
-    def _going(self, run_id: UUID, wishes: Wishes, actor: str, hands: Hands, *, retry: bool = False) -> Going:
+    def _going(
+        self,
+        run_id: UUID,
+        wishes: Wishes,
+        actor: str,
+        hands: Hands,
+        still_held: Callable[[], None],
+        *,
+        retry: bool = False,
+    ) -> Going:
         return Going(
             engine=self._engine,
             chain=self._chain,
@@ -169,8 +177,10 @@ class FleetMigration:
             wishes=wishes,
             actor=actor,
             hands=hands,
+            still_held=still_held,
             set_wanted=lambda: self._set_wanted(wishes),
             replan=lambda: self.plan(replace(wishes, verify=False)),
+            blockers=lambda wave: self.blockers(wishes, wave.steps),
             retry=retry,
         )
 
@@ -187,14 +197,14 @@ class FleetMigration:
             fleet.record_outcomes(session, new_id(), changed)
         return found
 
-    def _refuse_what_cannot_be(self, wishes: Wishes) -> None:
+    def _refuse_what_cannot_be(self, wishes: Wishes, work: Plan) -> None:
         """What cannot be compiled, or is in the way of processes that run, is found before anything is touched."""
         HOME.compiled(None, HOME.head)
         if wishes.down:
             self._chain.compiled(self._chain.head, wishes.to)
         else:
             self._chain.compiled(None, wishes.to)
-        gate.refuse_contract(self.blockers(wishes), wishes.to)
+        gate.refuse_contract(self.blockers(wishes, work.steps), wishes.to)
 
     def _set_wanted(self, wishes: Wishes) -> None:
         """Have new homes built where the fleet is brought to. An older version of this program lowers nothing."""

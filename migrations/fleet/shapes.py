@@ -126,31 +126,37 @@ def touched(before: Parts, after: Parts) -> tuple[Expected, ...]:
 def condition(expected: Iterable[Expected]) -> str | None:
     """A condition in SQL that holds where all of it is so in the current schema; None when nothing is expected.
 
-    An index counts only when it is valid. It is cheap: a few look-ups by key for each object.
+    It may be NULL where it does not. An index counts only when it is valid; a column that is missing is the error
+    undefined_column. It is cheap: names are looked up in the server's caches where a function does that, because to
+    plan a query on the catalogue costs more than to run it.
     """
-    terms = [
-        sql.SQL("{}EXISTS ({})").format(sql.SQL("" if each.present else "NOT "), _look_up(each)) for each in expected
-    ]
+    terms = [_look_up(each) for each in expected]
     return sql.SQL(" AND ").join(terms).as_string(None) if terms else None
 
 
 def _look_up(expected: Expected) -> sql.Composed:
-    here = "relnamespace = (SELECT oid FROM pg_namespace WHERE nspname = current_schema())"
-    where = sql.SQL(here + " AND relname = {}")
-    name, table = sql.Literal(expected.name), where.format(sql.Literal(expected.table))
+    whole, table, name = _relation(expected.name), _relation(expected.table or ""), sql.Literal(expected.name)
+    wanted = sql.SQL("" if expected.present else "NOT ")
     match expected.kind:
-        case "table":
-            return sql.SQL("SELECT FROM pg_class WHERE ") + where.format(name)
-        case "index":
-            query = "SELECT FROM pg_class c JOIN pg_index i ON i.indexrelid = c.oid AND i.indisvalid WHERE "
-            return sql.SQL(query) + where.format(name)
+        case "index" if expected.present:
+            return sql.SQL("(SELECT indisvalid FROM pg_index WHERE indexrelid = {})").format(whole)
+        case "table" | "index":
+            return sql.SQL("{} IS {}NULL").format(whole, sql.SQL("NOT " if expected.present else ""))
+        case "column" if expected.present:
+            return sql.SQL("has_column_privilege({}, {}, 'SELECT')").format(table, name)
         case "column":
-            query = "SELECT FROM pg_attribute WHERE attname = {} AND NOT attisdropped AND attrelid = (SELECT oid"
+            query = "SELECT FROM pg_attribute WHERE attrelid = {} AND attname = {} AND NOT attisdropped"
         case "constraint":
-            query = "SELECT FROM pg_constraint WHERE conname = {} AND conrelid = (SELECT oid"
+            query = "SELECT FROM pg_constraint WHERE conrelid = {} AND conname = {}"
         case _:
-            query = "SELECT FROM pg_policy WHERE polname = {} AND polrelid = (SELECT oid"
-    return sql.SQL(query).format(name) + sql.SQL(" FROM pg_class WHERE ") + table + sql.SQL(")")
+            query = "SELECT FROM pg_policy WHERE polrelid = {} AND polname = {}"
+    return sql.SQL("{}EXISTS ({})").format(wanted, sql.SQL(query).format(table, name))
+
+
+def _relation(name: str) -> sql.Composed:
+    """The table or index of that name in the current schema, NULL when there is none."""
+    quoted = sql.Identifier(name).as_string(None)
+    return sql.SQL("to_regclass(quote_ident(current_schema()) || {})").format(sql.Literal(f".{quoted}"))
 
 
 def _order(part: Part) -> tuple[str, str, str]:
