@@ -7,7 +7,7 @@ import json
 import sys
 
 NAMES = {
-    "fleet": "a migration of a thousand schemas and hundreds of silos against raw psycopg",
+    "fleet": "a migration of a thousand schemas and hundreds of silos against raw psycopg and django-tenants",
     "routing": "the road against a hard-wired handler; hundreds of silos; signup and silo creation",
 }
 

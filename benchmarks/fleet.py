@@ -1,6 +1,7 @@
 """What a migration of the whole fleet costs, against raw psycopg that replays the same SQL as fast as it can.
 
-Environment: COPYHOLD_BENCH_SCHEMAS (1000), COPYHOLD_BENCH_SILOS (500), COPYHOLD_BENCH_ROUNDS (3).
+Environment: COPYHOLD_BENCH_SCHEMAS (1000), COPYHOLD_BENCH_SILOS (500), COPYHOLD_BENCH_ROUNDS (3), and the peer's
+COPYHOLD_BENCH_PEER_SCHEMAS (300).
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from typing import Any
 import psycopg
 from psycopg import sql
 
+from benchmarks import peer
 from control_plane.domain.server import Server
 from control_plane.domain.tenant import Model
 from control_plane.registry import fleet, servers, tenants
@@ -74,7 +76,8 @@ class Command:
 
 
 def run() -> dict[str, Any]:
-    """All figures. Takes about ten minutes, most of it for making the fleet."""
+    """All figures. Takes about a quarter of an hour, most of it for making the fleet and for the peer."""
+    peer.install()
     with running_platform("--at", FIRST, folder=Path(tempfile.mkdtemp(prefix="ch-bench-", dir="/tmp"))) as platform:
         bench = Bench(platform)
         bench.settle()
@@ -141,6 +144,8 @@ class Bench:
             "memory_mb": round(max(each.memory_mb for each in (*plain, *concurrent, *verified))),
             "connections_max": most.found,
         }
+        ours = peer.Side(targets=len(self._targets()), start_s=start, apply_s=_median(plain), noop_s=_median(nothing))
+        result |= peer.figures(self.platform, ours)
         shutil.rmtree(self.folder)
         return result
 

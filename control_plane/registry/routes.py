@@ -100,7 +100,7 @@ def _home(database: DatabaseRow, schema: str) -> Home:
         database_id=database.id,
         alias=database.alias,
         database=database.name,
-        login=database.name,
+        login=database.login,
         schema=schema,
         sealed_password=database.sealed_password,
     )

@@ -118,7 +118,7 @@ def ensure_database(session: Session, server: str, name: str, model: Model) -> D
     query = select(DatabaseRow).where(DatabaseRow.server == server, DatabaseRow.name == name)
     row = session.scalars(query).one_or_none()
     if row is None:
-        row = DatabaseRow(id=new_id(), server=server, name=name, model=str(model), alias=name)
+        row = DatabaseRow(id=new_id(), server=server, name=name, model=str(model), alias=name, login=name)
         session.add(row)
         session.flush()
     return row

@@ -49,11 +49,27 @@ class ServerRow(Base):
     connections: Mapped[int] = mapped_column(Integer)
     """How many server connections poolers may hold there."""
     status: Mapped[str]
+    labels: Mapped[list[str]] = mapped_column(server_default=text("'{}'"))
+    settings: Mapped[dict[str, Any]] = mapped_column(server_default=text("'{}'"))
+    """What its provider has to know of it; never a secret."""
+    sealed_passwords: Mapped[str | None]
+    """Of the platform's own roles there, by role, sealed; none on one machine, where sockets do without."""
+    capacity_bytes: Mapped[int | None] = mapped_column(BigInteger)
+    """How much its databases may hold together; without a number, as much as they like."""
+    used_bytes: Mapped[int | None] = mapped_column(BigInteger)
+    """What its databases held at `measured_at`."""
+    measured_at: Mapped[datetime | None]
+    warm: Mapped[int] = mapped_column(Integer, server_default=text("0"))
+    """How many finished silos it keeps ready."""
+    failure: Mapped[str | None]
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
 
 
 class DatabaseRow(Base):
-    """One database that holds tenants: a pool, a bridge or a silo. Its app login is named like it."""
+    """One database that holds tenants: a pool, a bridge or a silo.
+
+    `state` is ready, warm (a finished silo that nobody lives in yet) or going (it is about to be dropped).
+    """
 
     __tablename__ = "databases"
     __table_args__ = (Index(None, "server", "name", unique=True),)
@@ -64,9 +80,12 @@ class DatabaseRow(Base):
     model: Mapped[str]
     alias: Mapped[str] = mapped_column(unique=True)
     """Its name at the pooler."""
+    login: Mapped[str]
+    """The app's login: of two that take turns, the one that is used now."""
     sealed_password: Mapped[str | None]
     """The app login's password, sealed; none on one machine, where sockets do without."""
     home_revision: Mapped[str | None]
+    state: Mapped[str] = mapped_column(server_default=text("'ready'"))
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
 
 
@@ -91,6 +110,11 @@ class TenantRow(Base):
     """Words that ops choose tenants by."""
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
     activated_at: Mapped[datetime | None]
+    closing_at: Mapped[datetime | None]
+    """When somebody closed it."""
+    closes_at: Mapped[datetime | None]
+    """When what it has is erased: until then it can be had back."""
+    closed_at: Mapped[datetime | None]
 
 
 class PlanChangeRow(Base):
@@ -314,6 +338,44 @@ class ProgressRow(Base):
     step: Mapped[str]
     duration_ms: Mapped[int] = mapped_column(Integer)
     at: Mapped[datetime] = mapped_column(server_default=func.now())
+
+
+class WorkflowRow(Base):
+    """A workflow that was started: of which kind, for whom, by whom, and how it ended.
+
+    `state` is requested, running, done or failed.
+    """
+
+    __tablename__ = "workflows"
+
+    id: Mapped[str] = mapped_column(primary_key=True)
+    kind: Mapped[str]
+    subject: Mapped[UUID] = mapped_column(index=True)
+    actor: Mapped[str]
+    state: Mapped[str] = mapped_column(server_default=text("'requested'"))
+    error: Mapped[str | None]
+    """Why it failed, in words."""
+    started_at: Mapped[datetime] = mapped_column(server_default=func.now())
+    ended_at: Mapped[datetime | None]
+
+
+class ExportRow(Base):
+    """All of one tenant, written to a folder. `state` is requested, running, done or failed."""
+
+    __tablename__ = "exports"
+
+    id: Mapped[UUID] = mapped_column(primary_key=True)
+    tenant_id: Mapped[UUID] = mapped_column(ForeignKey("tenants.id"), index=True)
+    actor: Mapped[str]
+    state: Mapped[str] = mapped_column(server_default=text("'requested'"))
+    path: Mapped[str | None]
+    rows: Mapped[int | None] = mapped_column(BigInteger)
+    bytes: Mapped[int | None] = mapped_column(BigInteger)
+    sha256: Mapped[str | None]
+    """Of its manifest, which has the sums of all files."""
+    error: Mapped[str | None]
+    created_at: Mapped[datetime] = mapped_column(server_default=func.now())
+    ended_at: Mapped[datetime | None]
 
 
 class FeedRow(Base):

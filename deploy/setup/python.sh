@@ -97,6 +97,13 @@ set_up_venv() {
 lock_python() {
     mkdir -p .tools/bin .tools/stamps
     set_up_uv
-    .tools/bin/uv pip compile pyproject.toml --extra dev --generate-hashes --universal --python-version 3.11 \
-        --no-header --no-annotate --quiet --output-file requirements.lock "$@"
+    lock_from requirements.lock pyproject.toml --extra dev "$@"
+    peer=benchmarks/peers/django_tenants
+    lock_from "$peer/requirements.lock" "$peer/requirements.in" "$@"
+}
+lock_from() {
+    lock=$1
+    shift
+    .tools/bin/uv pip compile --generate-hashes --universal --python-version 3.11 --no-header --no-annotate --quiet \
+        --output-file "$lock" "$@"
 }

@@ -64,7 +64,7 @@ class Pooler:
                 host=known[row.server].host,
                 port=known[row.server].port,
                 database=row.name,
-                login=row.name,
+                login=row.login,
                 pool_size=sizes[row.id],
             )
             for row in rows
