@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING
 import typer
 
 from cli import fleet, output
-from cli.migrating.probing import prober
 from cli.wiring import Platform
 from migrations.fleet.crew import Outcome
 from migrations.fleet.events import Began, Event, Hands, Report, WaveBegan, WaveEnded
+from provisioning.probing import prober
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
@@ -34,7 +34,7 @@ def followed(platform: Platform, run: Run, *, as_json: bool, approve: bool = Fal
     watching = _events() if as_json else _live() if sys.stdout.isatty() else _lines()
     with _stopping() as stop, watching as tell:
         asked = _asked if approve else None
-        return run(Hands(tell=tell, stop=stop, approve=asked, probe=prober(platform)))
+        return run(Hands(tell=tell, stop=stop, approve=asked, probe=prober(platform.estate)))
 
 
 @contextmanager

@@ -87,11 +87,14 @@ def begin(session: Session, run_id: UUID) -> bool:
 
 
 def ask_to_stop(session: Session, run_id: UUID, reason: str) -> MigrationRunRow:
-    """Have a run end when what is in flight has; one that has not begun ends now. NotRunningError when it has ended."""
+    """Have a run end when what is in flight has; one that nobody carries out right now ends at once.
+
+    NotRunningError when it has ended.
+    """
     row = get(session, run_id, lock=True)
-    if row.state not in UNENDED:
+    if row.state not in UNENDED | {INTERRUPTED}:
         raise NotRunningError(f"the run is {row.state}")
-    if row.state == REQUESTED:
+    if row.state in {REQUESTED, INTERRUPTED}:
         fleet.end_run(session, run_id, STOPPED, reason)
         session.refresh(row)
     else:

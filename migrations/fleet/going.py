@@ -307,8 +307,8 @@ class Going:
         return self.hands.probe(targets) if self.hands.probe is not None else []
 
     def _latecomers(self, last: int) -> str | None:
-        """Targets that were made, or moved here, at an older revision while the run went on."""
-        if self.wishes.only or self.wishes.down:
+        """Targets that were made, or moved here, at another revision while the run went on."""
+        if self.wishes.only:
             return None
         tried = {(o.step.target.database_id, o.step.target.chain, o.step.target.schema) for o in self._outcomes}
         for number in range(last + 1, last + 1 + SWEEPS):

@@ -144,6 +144,9 @@ class FleetMigration:
         wished = replace(wished, to=self._chain.checked(row.to_revision))
         with transaction(self._engine) as session:
             left = fleet.unfinished(session, row.id, failed_only=False)
+            begun = not left or fleet_runs.begin(session, row.id)
+        if not begun:
+            return None  # stopped, since it was looked at
         if left:
             return self.resume(row.id, row.actor, hands)
         with fleet.holding_fleet(self._engine, row.id) as still_held:

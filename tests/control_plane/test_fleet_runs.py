@@ -135,6 +135,17 @@ async def test_a_run_that_has_not_begun_is_stopped_at_once_and_only_once(fresh: 
         assert not fleet_runs.begin(session, UUID(run["id"]))
 
 
+async def test_a_run_that_nobody_carries_out_right_now_is_stopped_for_good(fresh: ControlPlane) -> None:
+    ops = fresh.staff(StaffRole.OPS)
+    run = (await ops.post(RUNS, json={})).json()
+    tell(fresh, "UPDATE migration_runs SET state = 'running'")
+    assert (await ops.get(f"{RUNS}/{run['id']}")).json()["state"] == "interrupted"  # its worker died
+    stopped = await ops.post(f"{RUNS}/{run['id']}/stop")
+    assert (stopped.status_code, stopped.json()["state"]) == (202, "stopped")
+    with transaction(fresh.engine) as session:
+        assert not fleet_runs.begin(session, UUID(run["id"])), "another worker would go on with it"
+
+
 async def test_a_run_whose_process_died_while_it_was_to_stop_counts_as_stopped(fresh: ControlPlane) -> None:
     ops = fresh.staff(StaffRole.OPS)
     run = (await ops.post(RUNS, json={})).json()

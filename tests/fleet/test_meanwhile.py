@@ -59,6 +59,21 @@ def test_a_tenant_that_comes_during_a_run_ends_up_at_the_new_revision(
     assert fleet.behind() == set()
 
 
+def test_a_tenant_that_comes_while_a_revision_is_taken_back_has_it_taken_back_too(
+    fleet: FleetUnderTest, elsewhere: ThreadPoolExecutor
+) -> None:
+    assert fleet.run().failed == ()
+    held_up = fleet.of("silo")[0]
+    with fleet.held_up(held_up):
+        running = elsewhere.submit(fleet.run, to=BEHIND, down=True, waves=("100%",), enterprise="first")
+        fleet.wait_until_held_up(held_up)
+        newcomer = fleet.platform.tenant("bridge")
+        assert newcomer.route.revision == NEWEST
+    assert running.result().failed == ()
+    assert newcomer.route.revision == BEHIND
+    assert set(fleet.found().values()) == {BEHIND}
+
+
 def test_a_tenant_that_was_being_built_when_a_run_began_is_not_forgotten(
     fleet: FleetUnderTest, tools: steps.Tools, elsewhere: ThreadPoolExecutor
 ) -> None:

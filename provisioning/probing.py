@@ -7,7 +7,6 @@ from collections.abc import Callable, Sequence
 import psycopg
 from psycopg.conninfo import make_conninfo
 
-from cli.wiring import Platform
 from control_plane.domain.route import Home, Route
 from control_plane.domain.tenant import Status
 from control_plane.registry import routes
@@ -16,35 +15,36 @@ from control_plane.routing import tokens
 from control_plane.routing.tokens import Mode, begin_message
 from migrations.fleet.plan import Target
 from migrations.fleet.words import in_words
+from provisioning.estate import Estate
 
 PROBED = 3
 """Tenants of a wave."""
 TIMEOUT_S = 5
 
 
-def prober(platform: Platform) -> Callable[[Sequence[Target]], list[str]]:
+def prober(estate: Estate) -> Callable[[Sequence[Target]], list[str]]:
     """What asks some of the tenants that live in those targets, and says what is wrong. Pools are left out: whom to ask
     there, the targets do not tell.
     """
 
     def probe(targets: Sequence[Target]) -> list[str]:
         tenants = [target.occupant.id for target in targets if target.occupant is not None][:PROBED]
-        with transaction(platform.engine) as session:
+        with transaction(estate.engine) as session:
             found = [routes.route_of(session, tenant_id) for tenant_id in tenants]
         served = [route for route in found if route is not None and route.status == Status.ACTIVE]
-        return [said for route in served if (said := _asked(platform, route)) is not None]
+        return [said for route in served if (said := _asked(estate, route)) is not None]
 
     return probe
 
 
-def _asked(platform: Platform, route: Route) -> str | None:
+def _asked(estate: Estate, route: Route) -> str | None:
     home = route.home
     if home is None:
         return f"{route.slug} has no home"
-    limits = platform.settings.limits
-    token = tokens.minted(platform.keyring, home, route.tenant_id, route.epoch, Mode.SERVE, limits.token_life_s)
+    limits = estate.settings.limits
+    token = tokens.minted(estate.keyring, home, route.tenant_id, route.epoch, Mode.SERVE, limits.token_life_s)
     try:
-        with psycopg.connect(_address(platform, home), autocommit=True, prepare_threshold=None) as connection:
+        with psycopg.connect(_address(estate, home), autocommit=True, prepare_threshold=None) as connection:
             connection.execute(begin_message(token, home.schema, TIMEOUT_S).encode())
             seen = connection.execute("SELECT tenancy.current_tenant()").fetchone()
             connection.execute("ROLLBACK")
@@ -53,10 +53,10 @@ def _asked(platform: Platform, route: Route) -> str | None:
     return None if seen == (route.tenant_id,) else f"{route.slug} is not who its home says"
 
 
-def _address(platform: Platform, home: Home) -> str:
+def _address(estate: Estate, home: Home) -> str:
     sealed = home.sealed_password
-    password = platform.keyring.unseal(sealed, belongs_to=str(home.database_id)) if sealed else None
-    settings = platform.settings
+    password = estate.keyring.unseal(sealed, belongs_to=str(home.database_id)) if sealed else None
+    settings = estate.settings
     return make_conninfo(
         host=settings.pooler_host,
         port=settings.pooler_port,
