@@ -64,9 +64,10 @@ class StepShown(TypedDict):
 
 
 class FailureShown(StepShown):
-    """A target that could not be brought there."""
+    """A target that could not be brought there. `revision` is where it is now, None when that could not be seen."""
 
     error: str | None
+    revision: str | None
 
 
 class RunShown(TypedDict):
@@ -220,7 +221,10 @@ def report_shown(report: Report, to_revision: str) -> ReportShown:
         state=report.state,
         reason=report.reason,
         done=report.done,
-        failed=[FailureShown(**step_shown(outcome.step), error=outcome.error) for outcome in report.failed],
+        failed=[
+            FailureShown(**step_shown(outcome.step), error=outcome.error, revision=outcome.revision)
+            for outcome in report.failed
+        ],
         not_started=report.not_started,
         there_already=report.there_already,
         ahead=[_target(target) for target in report.ahead],

@@ -304,7 +304,8 @@ def _print_report(shown: ReportShown) -> None:
         output.note(f"stopped: {shown['reason']}; {output.counted(shown['not_started'], 'target')} not started")
     for failure in shown["failed"]:
         place = f"{failure['server']} / {failure['database']} / {failure['schema']}"
-        output.note(f"{place} stays at {failure['from_revision']}: {failure['error']}")
+        stays = f"stays at {failure['revision']}" if failure["revision"] else "was not seen"
+        output.note(f"{place} {stays}: {failure['error']}")
     if shown["failed"]:
         output.note(f"see it again: copyhold migrate history --run {shown['run_id']}")
     if shown["failed"] or shown["not_started"]:

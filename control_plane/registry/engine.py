@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 from psycopg.conninfo import conninfo_to_dict
-from sqlalchemy import URL, Connection, Engine, create_engine
-from sqlalchemy.exc import DBAPIError, OperationalError, TimeoutError
+from sqlalchemy import URL, Connection, Engine, create_engine, func, select
+from sqlalchemy.exc import DBAPIError, OperationalError, SQLAlchemyError, TimeoutError
 from sqlalchemy.orm import Session
 
 from control_plane.domain.errors import UnavailableError
@@ -62,7 +62,12 @@ def session_of_its_own(engine: Engine) -> Iterator[Connection]:
         connection = engine.connect()
     with connection.execution_options(isolation_level="AUTOCOMMIT"):
         connection.detach()
-        yield connection
+        try:
+            yield connection
+        finally:
+            # The server notices a session's end a moment later, and whoever comes next would find its locks still held.
+            with suppress(SQLAlchemyError):
+                connection.execute(select(func.pg_advisory_unlock_all()))
 
 
 @contextmanager

@@ -19,6 +19,7 @@ from control_plane.registry.servers import direct_dsn
 from migrations.fleet import reality, shapes
 from migrations.fleet.chains import HOME, Chain
 from migrations.fleet.plan import Target
+from migrations.fleet.reaching import Reaching, ServerUnreachableError
 from migrations.fleet.references import NoReferenceError, Reference, References
 from migrations.fleet.words import in_words
 
@@ -114,6 +115,7 @@ def check(
 class _Looker:
     def __init__(self, engine: Engine, tenant: Chain, references: References) -> None:
         self._engine, self._tenant, self._references = engine, tenant, references
+        self._reaching = Reaching()
 
     def look(
         self, places: Mapping[Place, Sequence[Target]], tell: Callable[[str, str], None] = lambda *_: None
@@ -137,11 +139,13 @@ class _Looker:
     def _look_into(self, server: Server, database: str, targets: Sequence[Target]) -> list[Finding]:
         dsn = direct_dsn(server, database, MIGRATOR)
         try:
-            with psycopg.connect(dsn, autocommit=True, prepare_threshold=None, options=OPTIONS) as connection:
+            with self._reaching.trying(server.name):
+                connection = psycopg.connect(dsn, autocommit=True, prepare_threshold=None, options=OPTIONS)
+            with connection:
                 seen = _seen(connection, targets)
                 found = list(_revisions(targets, seen, {HOME.name: HOME, self._tenant.name: self._tenant}))
                 return found + self._shapes(connection, server, targets, seen)
-        except psycopg.Error as error:
+        except (psycopg.Error, ServerUnreachableError) as error:
             return [_finding((server.name, database), "database", "unreachable", found=in_words(error))]
 
     def _shapes(

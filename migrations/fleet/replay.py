@@ -46,6 +46,8 @@ class NotMigratedError(CopyholdError):
 
 
 # What a CREATE INDEX CONCURRENTLY that did not finish leaves behind: IF NOT EXISTS would take it for done.
+# Nearly always there are none, and a join costs a fresh connection more than the whole of pg_index: asked for first.
+ANY_INVALID_INDEX = "SELECT FROM pg_index WHERE NOT indisvalid LIMIT 1"
 INVALID_INDEXES = """
 SELECT n.nspname, i.relname
   FROM pg_index x JOIN pg_class i ON i.oid = x.indexrelid JOIN pg_namespace n ON n.oid = i.relnamespace
@@ -189,6 +191,8 @@ class Database:
     def _drop_invalid_indexes(self, schema: str) -> None:
         if self._invalid is None:
             self._invalid = {}
+            if not self.connection.execute(ANY_INVALID_INDEX).rowcount:
+                return
             for place, name in self.connection.execute(INVALID_INDEXES).fetchall():
                 self._invalid.setdefault(place, set()).add(name)
         for name in self._invalid.pop(schema, ()):

@@ -88,6 +88,7 @@ class FleetMigration:
     def resume(self, run_id: UUID, actor: str, hands: Hands, *, failed_only: bool = False) -> Report:
         """Go on with a run that did not end, or with what failed in it, from where its targets really are.
 
+        Those of a server that does not answer fail again, and keep nobody else from it.
         NotFoundError for an unknown run; NothingToResumeError when all of it is done.
         """
         with transaction(self._engine) as session:
@@ -102,7 +103,7 @@ class FleetMigration:
             among = [each for each in self.targets() if (each.database_id, each.chain, each.schema) in left]
             with transaction(self._engine) as session:
                 known = {server.name: server for server in servers.all_servers(session)}
-            seen = reality.seen(known, among)
+            seen = reality.seen(known, among, or_recorded=True)
             looked = plan(seen, HOME.head, self._chain, wished)
             waves: dict[int, list[Step]] = {}
             for step in looked.steps:
