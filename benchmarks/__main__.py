@@ -8,6 +8,8 @@ import sys
 
 NAMES = {
     "fleet": "a migration of a thousand schemas and hundreds of silos against raw psycopg and django-tenants",
+    "pooler": "one more database at a pooler that serves 100, 1,000 or 5,000",
+    "provision": "from a wish to the first answered request; a thousand silos at a steady rate",
     "routing": "the road against a hard-wired handler; hundreds of silos; signup and silo creation",
 }
 
@@ -15,7 +17,7 @@ NAMES = {
 def main() -> int:
     """Run the benchmark named on the command line."""
     if len(sys.argv) != 2 or sys.argv[1] not in NAMES:
-        lines = "\n".join(f"  {name:<10} {what}" for name, what in NAMES.items())
+        lines = "\n".join(f"  {name:<11} {what}" for name, what in NAMES.items())
         sys.stderr.write(f"usage: ./run bench NAME\n{lines}\n")
         return 0 if len(sys.argv) == 1 else 2
     result = importlib.import_module(f"benchmarks.{sys.argv[1]}").run()

@@ -8,9 +8,10 @@ from uuid import UUID
 
 from cli.wiring import Platform
 from control_plane.domain.errors import CopyholdError, UnavailableError
-from control_plane.registry import progress, tenants
+from control_plane.registry import progress, tenants, workflow_records
 from control_plane.registry.engine import transaction
-from control_plane.registry.tables import ProgressRow, TenantRow
+from control_plane.registry.tables import ProgressRow, TenantRow, WorkflowRow
+from control_plane.registry.workflow_records import UNENDED
 
 POLL_S = 0.05
 SILENCE_S = 5.0
@@ -48,7 +49,7 @@ def follow(
     deadline = silent_since + wait_s
     while True:
         # Asked first: what is recorded after this was recorded by a workflow that had not ended.
-        ended = platform.workflows.ended(workflow_id)
+        record = _record(platform, workflow_id)
         tenant, done = _state(platform, tenant_id, workflow_id)
         for row in done[seen:]:
             on_step(row)
@@ -56,8 +57,9 @@ def follow(
         seen = len(done)
         if seen == steps:
             return tenant
-        if ended:
-            raise GaveUpError(tenant.failure or f"given up after {seen} of {steps} steps; the worker's log says why")
+        if record is not None and record.state not in UNENDED:
+            reason = record.error or tenant.failure
+            raise GaveUpError(reason or f"given up after {seen} of {steps} steps; the worker's log says why")
         now = time.monotonic()
         if now > deadline:
             raise NotYetError(f"not done after {wait_s:.0f} s; it goes on as soon as a worker can")
@@ -65,6 +67,11 @@ def follow(
             on_silence(now - silent_since)
             warned = True
         time.sleep(POLL_S)
+
+
+def _record(platform: Platform, workflow_id: str) -> WorkflowRow | None:
+    with transaction(platform.engine) as session:
+        return workflow_records.find(session, workflow_id)
 
 
 def _state(platform: Platform, tenant_id: UUID, workflow_id: str) -> tuple[TenantRow, list[ProgressRow]]:

@@ -19,6 +19,7 @@ from cli.wiring import Platform, open_platform
 from control_plane.api.app import ControlParts, create_control_app
 from control_plane.api.dispatch import ByHost
 from control_plane.log import configure_logging
+from control_plane.registry import processes
 from control_plane.routing.announcing import Announcer
 from control_plane.routing.feed import Roll
 from control_plane.routing.road import Road
@@ -83,7 +84,13 @@ async def _lifespan(platform: Platform, older: frozenset[str], app: Starlette) -
         poll_s=settings.limits.feed_poll_s,
     )
     road = Road(settings, platform.keyring, roll, revisions=platform.app.revisions, older=older)
-    announcer = Announcer(platform.engine, "api", platform.app.revisions)
+    announcer = Announcer(
+        platform.engine,
+        processes.API,
+        platform.app.revisions,
+        roll_version=lambda: roll.snapshot.version,
+        keyring=platform.keyring,
+    )
     await asyncio.to_thread(roll.start)
     announcer.start()
     try:

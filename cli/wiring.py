@@ -20,6 +20,7 @@ from control_plane.keyring import Keyring
 from control_plane.registry.engine import ControlDatabaseError, control_engine
 from control_plane.routing.seam import TenantApp, load_tenant_app
 from control_plane.settings import Settings
+from control_plane.stores.master_keys import open_keyring
 from provisioning.layout import Layout
 from provisioning.pooler.errors import PoolerDownError
 
@@ -109,7 +110,7 @@ def open_platform(data: Path | None) -> Iterator[Platform]:
     actor = acting_person()  # before this process becomes the platform's own user
     settings = settings_for(data)
     engine = control_engine(settings.control_dsn, timeout_s=settings.limits.control_timeout_s)
-    platform = Platform(settings=settings, engine=engine, keyring=Keyring.load(settings.master_key_file), actor=actor)
+    platform = Platform(settings=settings, engine=engine, keyring=open_keyring(settings), actor=actor)
     try:
         yield platform
     except ControlDatabaseError as error:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from control_plane.domain.errors import SetupError
+from control_plane.domain.tenant import Model
 
 
 class Limits(BaseModel):
@@ -38,10 +40,19 @@ class Limits(BaseModel):
     ticket_life_s: Annotated[int, Field(ge=1, le=300)] = 30
     control_timeout_s: Annotated[float, Field(gt=0)] = 5.0
     """Longest time that a statement or a connection attempt to the control database may take."""
+    pool_tenants_max: Annotated[int, Field(ge=1)] = 5000
+    """Tenants of one pool database; the next one has another made."""
+    bridge_schemas_max: Annotated[int, Field(ge=1)] = 1000
+    """Schemas of one bridge database; the next one has another made."""
     signup_wait_s: Annotated[float, Field(ge=0)] = 5.0
     """How long POST /signup waits for the tenant before it answers 202."""
     signups_per_minute: Annotated[int, Field(ge=1)] = 60
     logins_per_minute: Annotated[int, Field(ge=1)] = 20
+
+    @property
+    def full_at(self) -> Mapping[Model, int]:
+        """With how many tenants a shared database is full."""
+        return {Model.POOL: self.pool_tenants_max, Model.BRIDGE: self.bridge_schemas_max}
 
 
 class Settings(BaseSettings):
@@ -59,8 +70,17 @@ class Settings(BaseSettings):
     pooler_dir: Path
     """Folder of the pooler's configuration."""
     redis_url: str | None = None
-    master_key_file: Path
+    master_key_file: Path | None = None
+    """The master key as it is; one of the three is needed."""
+    master_key: SecretStr | None = None
+    """The master key in base64; while it is changed, the new one, a comma and the old one."""
+    master_key_kms: Path | None = None
+    """A file of `copyhold master-key new --kms`, which AWS KMS opens."""
+    secret_store: Literal["sealed", "aws"] = "sealed"  # noqa: S105 - names a place
+    """Where new passwords to homes are kept: sealed on the roll, or in AWS Secrets Manager."""
     snapshot_file: Path
+    export_dir: Path | None = None
+    """Where tenants' exports are written; without it each has to be told where."""
     ready_file: Path | None = None
     """Written by a worker once it takes work."""
     http_host: str = "127.0.0.1"
@@ -72,6 +92,13 @@ class Settings(BaseSettings):
     """Name of this worker, unique and stable: a restarted worker takes up its own work."""
     limits: Limits = Limits()
 
+    @model_validator(mode="after")
+    def _one_master_key(self) -> Settings:
+        given = [each for each in (self.master_key_file, self.master_key, self.master_key_kms) if each is not None]
+        if len(given) != 1:
+            raise ValueError("give one of master_key_file, master_key and master_key_kms")
+        return self
+
     @classmethod
     def from_environment(cls, **known: Any) -> Settings:
         """Settings out of what is known already, then COPYHOLD_* variables; SetupError names the first bad one."""
@@ -79,5 +106,5 @@ class Settings(BaseSettings):
             return cls(**known)
         except ValidationError as error:
             first = error.errors()[0]
-            name = "COPYHOLD_" + "__".join(str(part) for part in first["loc"]).upper()
+            name = "COPYHOLD_" + ("__".join(str(part) for part in first["loc"]).upper() or "MASTER_KEY")
             raise SetupError(f"{name}: {first['msg'].lower()}", setting=name) from error

@@ -15,14 +15,15 @@ from control_plane.domain.errors import SetupError
 from control_plane.domain.names import SHARED_SCHEMA, shared_database
 from control_plane.domain.server import Server, ServerStatus
 from control_plane.domain.tenant import Model
-from control_plane.keyring import Keyring
-from control_plane.registry import fleet, servers, tenants
+from control_plane.registry import fleet, servers
 from control_plane.registry.engine import control_engine, sqlalchemy_url, transaction
 from control_plane.registry.fleet import Revisions
 from control_plane.routing.seam import load_tenant_app
+from control_plane.stores.master_keys import open_keyring
 from migrations.fleet import gate
 from migrations.fleet.chains import CONTROL, HOME, Chain
 from migrations.fleet.replay import bring_to, version
+from provisioning import shared
 from provisioning.estate import Estate
 from provisioning.layout import CONTROL_DATABASE, MAX_CONNECTIONS, Layout
 from provisioning.roles import SUPERUSER, connect, database_exists, prepare_server, role_exists
@@ -31,6 +32,8 @@ REGION = "local"
 RESERVED_CONNECTIONS = 30
 """Of a server's max_connections: for migrations, moves, provisioning and people."""
 ROOM = {"alpha": 100_000, "beta": 1_000}
+WARM = 2
+"""Finished silos that a new platform's server for them keeps ready; `copyhold server warm` changes it."""
 MODELS = {"alpha": (Model.POOL, Model.BRIDGE), "beta": (Model.SILO,)}
 
 
@@ -46,8 +49,13 @@ class NewerFleetError(SetupError):
     code = "newer_fleet"
 
 
-def bootstrap(layout: Layout, *, pooler_version: tuple[int, int], tenant_revision: str = "head") -> None:
-    """Bring the platform to where it can serve. A first start builds at `tenant_revision`, later ones keep theirs."""
+def bootstrap(
+    layout: Layout, *, pooler_version: tuple[int, int], tenant_revision: str = "head", warm: int = WARM
+) -> None:
+    """Bring the platform to where it can serve.
+
+    A first start builds at `tenant_revision` and keeps `warm` silos ready, later ones keep theirs.
+    """
     _make_control_database(layout)
     settings = layout.settings()
     engine = control_engine(settings.control_dsn, timeout_s=settings.limits.control_timeout_s)
@@ -55,7 +63,7 @@ def bootstrap(layout: Layout, *, pooler_version: tuple[int, int], tenant_revisio
         estate = Estate(
             settings=settings,
             engine=engine,
-            keyring=Keyring.load(settings.master_key_file),
+            keyring=open_keyring(settings),
             app=load_tenant_app(settings.tenant_app),
         )
         first = Revisions(home=HOME.head, tenant=estate.chain.checked(tenant_revision))
@@ -65,7 +73,7 @@ def bootstrap(layout: Layout, *, pooler_version: tuple[int, int], tenant_revisio
             wanted = fleet.wanted(session)
         _refuse_a_newer_fleet(wanted, estate.chain)
         for name in MODELS:
-            _prepare(estate, layout, name, wanted)
+            _prepare(estate, layout, name, wanted, warm)
         estate.pooler.write(pooler_version)
     finally:
         engine.dispose()
@@ -108,7 +116,13 @@ def _refuse_a_newer_fleet(wanted: Revisions, chain: Chain) -> None:
             )
 
 
-def _prepare(estate: Estate, layout: Layout, name: str, wanted: Revisions) -> None:
+def _room(estate: Estate, name: str) -> int:
+    """What somebody has said that the server takes; `copyhold server room` says it."""
+    with transaction(estate.engine) as session:
+        return next((server.capacity for server in servers.all_servers(session) if server.name == name), ROOM[name])
+
+
+def _prepare(estate: Estate, layout: Layout, name: str, wanted: Revisions, warm: int) -> None:
     address = layout.server(name)
     server = Server(
         name=name,
@@ -117,12 +131,12 @@ def _prepare(estate: Estate, layout: Layout, name: str, wanted: Revisions) -> No
         host=address.host,
         port=address.port,
         models=MODELS[name],
-        capacity=ROOM[name],
+        capacity=_room(estate, name),
         connections=MAX_CONNECTIONS[name] - RESERVED_CONNECTIONS,
         status=ServerStatus.ACTIVE,
     )
     with transaction(estate.engine) as session:
-        servers.register(session, server)
+        servers.register(session, server, warm=warm if Model.SILO in server.models else 0)
     builder = estate.builder(server)
     with builder.admin() as admin:
         prepare_server(admin)
@@ -130,19 +144,6 @@ def _prepare(estate: Estate, layout: Layout, name: str, wanted: Revisions) -> No
         if model is Model.SILO:
             builder.ensure_template(wanted)
         else:
-            _build_shared(estate, server, model, wanted)
-
-
-def _build_shared(estate: Estate, server: Server, model: Model, wanted: Revisions) -> None:
-    name = shared_database(str(model), 1)
-    with transaction(estate.engine) as session:
-        database = servers.ensure_database(session, server.name, name, model)
-    if database.home_revision is not None:
-        return
-    builder = estate.builder(server)
-    builder.build_shared(name, wanted, with_tables=model is Model.POOL)
-    builder.install_key(name, estate.keyring.context_key(database.id))
-    with transaction(estate.engine) as session:
-        if model is Model.POOL:
-            tenants.ensure_target(session, database.id, SHARED_SCHEMA, wanted.tenant)
-        fleet.set_home_revision(session, database.id, wanted.home)
+            with transaction(estate.engine) as session:
+                first = servers.ensure_database(session, name, shared_database(str(model), 1), model)
+            shared.build(estate, first.id, tell_pooler=False)

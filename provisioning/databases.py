@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from uuid import UUID
 
 import psycopg
 from psycopg import sql
 
-from control_plane.domain.errors import CopyholdError
-from control_plane.domain.names import SHARED_SCHEMA, template_database
+from control_plane.domain.errors import CopyholdError, UnavailableError
+from control_plane.domain.names import SHARED_SCHEMA, first_login, second_login, template_database
 from control_plane.domain.server import Server
 from control_plane.registry.fleet import Revisions
 from control_plane.registry.servers import direct_dsn
@@ -27,11 +28,23 @@ from provisioning.roles import (
     ensure_login,
     harden_catalogue,
     restrict_database,
+    role_exists,
 )
 
-_BUILDING = "building_"
-_TEMPLATE_LOCK = 0x636F7079
+BUILDING = "building_"
+TEMPLATE_LOCK = 0x636F7079
 HMAC_BLOCK_BYTES = 64
+ADMIT_TIMEOUT_S = 10
+KEY_WAIT_MS = 200
+"""So long at most do requests wait for those before them, at each try."""
+KEY_TRIES = 100
+KEY_PAUSE_S = 0.2
+
+
+class KeyInUseError(UnavailableError):
+    """A database's signing key cannot be changed now."""
+
+    code = "key_in_use"
 
 
 class FenceMissingError(CopyholdError):
@@ -57,7 +70,7 @@ class Builder:
             if not database_exists(admin, name):
                 admin.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
         self._furnish(name, revisions, with_tables=with_tables)
-        self.admit(name)
+        self.admit(name, first_login(name))
 
     def copy_silo(self, name: str, revisions: Revisions) -> None:
         """A silo database, copied from the server's template of those revisions (made first if there is none).
@@ -68,9 +81,16 @@ class Builder:
             there = database_exists(admin, name)
             if not there:
                 self._copy_template(admin, name, revisions)
-        self.admit(name)
+        self.admit(name, first_login(name))
         if there:
             self._bring_to(name, revisions, with_tables=True)
+
+    def drop_silo(self, name: str) -> None:
+        """A silo database and its logins, whoever is connected; any of them may be gone already."""
+        with self.admin() as admin:
+            admin.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name)))
+            for login in (first_login(name), second_login(name)):
+                admin.execute(sql.SQL("DROP ROLE IF EXISTS {}").format(sql.Identifier(login)))
 
     def build_schema(self, database: str, schema: str, revision: str) -> None:
         """A bridge tenant's schema with the tenant tables at `revision`."""
@@ -78,21 +98,58 @@ class Builder:
             made = sql.SQL("CREATE SCHEMA IF NOT EXISTS {} AUTHORIZATION {}")
             migrator.execute(sql.SQL("SET ROLE {}").format(sql.Identifier(OWNER)))
             migrator.execute(made.format(sql.Identifier(schema), sql.Identifier(OWNER)))
-            usage = sql.SQL("GRANT USAGE ON SCHEMA {} TO {}")
-            migrator.execute(usage.format(sql.Identifier(schema), sql.Identifier(database)))
         bring_to(self._dsn(database, MIGRATOR), self.tenant_chain, schema, revision)
+        # After the tables: a login that is admitted in between finds them, and is let at the schema with them.
+        with connect(self._dsn(database, MIGRATOR)) as migrator, migrator.transaction():
+            migrator.execute(sql.SQL("SET LOCAL ROLE {}").format(sql.Identifier(OWNER)))
+            usage = sql.SQL("GRANT USAGE ON SCHEMA {} TO {}")
+            for (login,) in migrator.execute("SELECT name FROM tenancy.logins").fetchall():
+                migrator.execute(usage.format(sql.Identifier(schema), sql.Identifier(login)))
 
-    def admit(self, database: str) -> None:
-        """Make the database's login and let it at the protected tables."""
-        with self.admin(database) as admin:
+    def admit(self, database: str, login: str) -> None:
+        """Make a login of the database and let it at the protected tables.
+
+        Whoever is making tables there is waited for: what is made after that is granted to all who are admitted.
+        """
+        with self.admin(database) as admin, admin.transaction():
             restrict_database(admin, database)
-            ensure_login(admin, database)
-            admin.execute(sql.SQL("SET ROLE {}").format(sql.Identifier(OWNER)))
-            admin.execute("SELECT tenancy.admit(%s::name)", [database])
+            ensure_login(admin, login, database=database)
+            admin.execute(
+                sql.SQL("SET LOCAL ROLE {}; SET LOCAL lock_timeout = {}; LOCK TABLE tenancy.logins").format(
+                    sql.Identifier(OWNER), sql.Literal(f"{ADMIT_TIMEOUT_S}s")
+                )
+            )
+            admin.execute("SELECT tenancy.admit(%s::name)", [login])
+
+    def retire(self, database: str, login: str) -> None:
+        """Have nobody log in with it any more, end the sessions of those who have, and let it at nothing made later."""
+        with self.admin(database) as admin:
+            if not role_exists(admin, login):
+                return
+            admin.execute(sql.SQL("ALTER ROLE {} NOLOGIN").format(sql.Identifier(login)))
+            admin.execute("SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE usename = %s", [login])
+            with admin.transaction():
+                admin.execute(f"SET LOCAL lock_timeout = '{ADMIT_TIMEOUT_S}s'; LOCK TABLE tenancy.logins")
+                admin.execute("DELETE FROM tenancy.logins WHERE name = %s", [login])
 
     def install_key(self, database: str, key: bytes) -> None:
-        """Give the database the key under which context tokens are signed for it; an older key is replaced."""
-        with connect(self._dsn(database, MIGRATOR)) as migrator:
+        """Give the database the key under which context tokens are signed for it; an older key is replaced.
+
+        Whoever is inside has been sealed in under the older one: they are let out first, and nobody is let in for that
+        long. KeyInUseError when they do not leave soon enough, a few times over.
+        """
+        for _ in range(KEY_TRIES):
+            with suppress(psycopg.errors.LockNotAvailable):
+                self._install_key(database, key)
+                return
+            time.sleep(KEY_PAUSE_S)
+        raise KeyInUseError(f"the signing key of {database} cannot be changed: transactions there take too long")
+
+    def _install_key(self, database: str, key: bytes) -> None:
+        with connect(self._dsn(database, MIGRATOR)) as migrator, migrator.transaction():
+            migrator.execute(
+                f"SET LOCAL lock_timeout = {KEY_WAIT_MS}; SET LOCAL ROLE {OWNER}; LOCK TABLE tenancy.keys; RESET ROLE"
+            )
             migrator.execute(
                 'INSERT INTO tenancy.keys (inner_pad, outer_pad) VALUES (%s, %s) ON CONFLICT ("only")'
                 " DO UPDATE SET inner_pad = excluded.inner_pad, outer_pad = excluded.outer_pad",
@@ -126,6 +183,11 @@ class Builder:
         with self.admin() as admin, _one_at_a_time(admin):
             self._template(admin, revisions)
 
+    def drop_unfinished(self, template: str) -> None:
+        """Drop a template whose builder is gone, by the name under which it was built; whoever builds is waited for."""
+        with self.admin() as admin, _one_at_a_time(admin):
+            admin.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(template)))
+
     def _copy_template(self, admin: Connection, name: str, revisions: Revisions) -> None:
         # Under the lock, so that nobody drops the template before it is copied.
         with _one_at_a_time(admin):
@@ -138,13 +200,14 @@ class Builder:
         name = _template_name(revisions)
         if not database_exists(admin, name):
             self._build_template(admin, name, revisions)
-        older = admin.execute("SELECT datname FROM pg_database WHERE datname = ANY (%s)", [self._older(revisions)])
+        worthless = self.older_templates(revisions)
+        older = admin.execute("SELECT datname FROM pg_database WHERE datname = ANY (%s)", [worthless])
         for (template,) in older.fetchall():
             admin.execute(sql.SQL("ALTER DATABASE {} IS_TEMPLATE false").format(sql.Identifier(template)))
             admin.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(template)))
         return name
 
-    def _older(self, revisions: Revisions) -> list[str]:
+    def older_templates(self, revisions: Revisions) -> list[str]:
         """The names of all templates that those revisions make worthless."""
         return [
             _template_name(Revisions(home=home, tenant=tenant))
@@ -155,7 +218,7 @@ class Builder:
 
     def _build_template(self, admin: Connection, name: str, revisions: Revisions) -> None:
         """Built under another name and renamed when complete; closed to connections, which would make copies wait."""
-        building = _BUILDING + name
+        building = BUILDING + name
         made, final = sql.Identifier(building), sql.Identifier(name)
         admin.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(made))
         admin.execute(sql.SQL("CREATE DATABASE {}").format(made))
@@ -191,8 +254,8 @@ def _template_name(revisions: Revisions) -> str:
 
 @contextmanager
 def _one_at_a_time(admin: psycopg.Connection[tuple[object, ...]]) -> Iterator[None]:
-    admin.execute("SELECT pg_advisory_lock(%s)", [_TEMPLATE_LOCK])
+    admin.execute("SELECT pg_advisory_lock(%s)", [TEMPLATE_LOCK])
     try:
         yield
     finally:
-        admin.execute("SELECT pg_advisory_unlock(%s)", [_TEMPLATE_LOCK])
+        admin.execute("SELECT pg_advisory_unlock(%s)", [TEMPLATE_LOCK])

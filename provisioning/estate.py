@@ -11,6 +11,7 @@ from control_plane.keyring import Keyring
 from control_plane.registry.fleet import Revisions
 from control_plane.routing.seam import TenantApp
 from control_plane.settings import Settings
+from control_plane.stores.secrets import Secrets
 from migrations.fleet.chains import Chain, tenant_chain
 from migrations.fleet.references import References
 from provisioning.databases import Builder
@@ -35,6 +36,11 @@ class Estate:
     def pooler(self) -> Pooler:
         """The platform's pooler."""
         return Pooler(self.settings, self.engine)
+
+    @property
+    def secrets(self) -> Secrets:
+        """Where passwords to homes are kept."""
+        return Secrets(self.settings, self.keyring)
 
     @property
     def references(self) -> References:

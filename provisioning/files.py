@@ -7,16 +7,17 @@ import tempfile
 from pathlib import Path
 
 
-def write_atomically(path: Path, content: str | bytes, *, mode: int = 0o600) -> None:
-    """Replace `path` in one step; it is on disk when this returns."""
+def write_atomically(path: Path, content: str | bytes, *, mode: int = 0o600, sync: bool = True) -> None:
+    """Replace `path` in one step; it is on disk when this returns, without `sync` some time after."""
     data = content.encode() if isinstance(content, str) else content
-    temporary = _write_beside(path, data, mode)
+    temporary = _write_beside(path, data, mode, sync=sync)
     try:
         temporary.replace(path)
     except OSError:
         temporary.unlink(missing_ok=True)
         raise
-    _sync_folder(path.parent)
+    if sync:
+        sync_folder(path.parent)
 
 
 def write_once(path: Path, content: bytes, *, mode: int = 0o600) -> None:
@@ -28,10 +29,10 @@ def write_once(path: Path, content: bytes, *, mode: int = 0o600) -> None:
         return
     finally:
         temporary.unlink(missing_ok=True)
-    _sync_folder(path.parent)
+    sync_folder(path.parent)
 
 
-def _write_beside(path: Path, data: bytes, mode: int) -> Path:
+def _write_beside(path: Path, data: bytes, mode: int, *, sync: bool = True) -> Path:
     handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
     temporary = Path(name)
     try:
@@ -39,14 +40,16 @@ def _write_beside(path: Path, data: bytes, mode: int) -> Path:
             file.write(data)
             file.flush()
             os.fchmod(file.fileno(), mode)
-            os.fsync(file.fileno())
+            if sync:
+                os.fsync(file.fileno())
     except OSError:
         temporary.unlink(missing_ok=True)
         raise
     return temporary
 
 
-def _sync_folder(folder: Path) -> None:
+def sync_folder(folder: Path) -> None:
+    """Have what was made, renamed or deleted in it on disk when this returns."""
     handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(handle)

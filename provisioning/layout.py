@@ -24,7 +24,8 @@ DEFAULT_HOST = "127.0.0.1"
 DEFAULT_PORT = 8080
 SERVERS = ("control", "alpha", "beta")
 CLUSTER_PORTS: Mapping[str, int] = MappingProxyType({"control": 6001, "alpha": 6002, "beta": 6003})
-MAX_CONNECTIONS = {"control": 100, "alpha": 200, "beta": 500}
+MAX_CONNECTIONS = {"control": 100, "alpha": 200, "beta": 1100}
+"""Of `beta`, one for each of the silos that it takes: a slot that nobody uses costs some 40 KB."""
 SHARED_BUFFERS_MB = {"control": 32, "alpha": 64, "beta": 64}
 POOLER_PORT = 6432
 CONTROL_DATABASE = "copyhold_control"
@@ -34,7 +35,7 @@ LONGEST_SOCKET_PATH = 100
 """Bytes. The kernel takes 107; the rest is room for the lock files beside the sockets."""
 SAFE_IN_SOCKET_PATH = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789/._-+@")
 
-_FOLDERS = ("secrets", "servers", "run", "pgbouncer", "redis", "logs", "snapshot")
+_FOLDERS = ("secrets", "servers", "run", "pgbouncer", "redis", "logs", "snapshot", "exports")
 
 
 class NoPlatformError(SetupError):
@@ -146,6 +147,11 @@ class Layout:
         return self.data / "snapshot" / "roll.json"
 
     @property
+    def exports(self) -> Path:
+        """Folder of what was written out of tenants."""
+        return self.data / "exports"
+
+    @property
     def worker_ready(self) -> Path:
         """Written by the worker once it takes work, removed before it starts."""
         return self.run / "worker.ready"
@@ -185,7 +191,10 @@ class Layout:
             pooler_dir=self.pooler,
             redis_url=f"unix://{self.redis_socket}",
             master_key_file=self.master_key,
+            master_key=None,
+            master_key_kms=None,
             snapshot_file=self.snapshot,
+            export_dir=self.exports,
             ready_file=self.worker_ready,
             http_host=self.host,
             http_port=self.port,

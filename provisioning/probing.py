@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import psycopg
 from psycopg.conninfo import make_conninfo
@@ -20,6 +21,7 @@ from provisioning.estate import Estate
 PROBED = 3
 """Tenants of a wave."""
 TIMEOUT_S = 5
+NOT_SIGNED_SO = "CH001"
 
 
 def prober(estate: Estate) -> Callable[[Sequence[Target]], list[str]]:
@@ -41,11 +43,9 @@ def _asked(estate: Estate, route: Route) -> str | None:
     home = route.home
     if home is None:
         return f"{route.slug} has no home"
-    limits = estate.settings.limits
-    token = tokens.minted(estate.keyring, home, route.tenant_id, route.epoch, Mode.SERVE, limits.token_life_s)
     try:
         with psycopg.connect(_address(estate, home), autocommit=True, prepare_threshold=None) as connection:
-            connection.execute(begin_message(token, home.schema, TIMEOUT_S).encode())
+            _enter(connection, estate, home, route)
             seen = connection.execute("SELECT tenancy.current_tenant()").fetchone()
             connection.execute("ROLLBACK")
     except psycopg.Error as error:
@@ -53,9 +53,24 @@ def _asked(estate: Estate, route: Route) -> str | None:
     return None if seen == (route.tenant_id,) else f"{route.slug} is not who its home says"
 
 
+def _enter(connection: psycopg.Connection[Any], estate: Estate, home: Home, route: Route) -> None:
+    """By that master key by which the home's is: while it is being changed, one of two."""
+    life_s, (*masters, last) = estate.settings.limits.token_life_s, estate.keyring.ids
+    for master in (*masters, last):
+        token = tokens.minted(estate.keyring, home, route.tenant_id, route.epoch, Mode.SERVE, life_s, master=master)
+        try:
+            connection.execute(begin_message(token, home.schema, TIMEOUT_S).encode())
+        except psycopg.Error as error:
+            if error.sqlstate != NOT_SIGNED_SO or master == last:
+                raise
+            connection.execute("ROLLBACK")
+        else:
+            return
+
+
 def _address(estate: Estate, home: Home) -> str:
-    sealed = home.sealed_password
-    password = estate.keyring.unseal(sealed, belongs_to=str(home.database_id)) if sealed else None
+    kept = home.sealed_password
+    password = estate.secrets.open(kept, home.database_id) if kept else None
     settings = estate.settings
     return make_conninfo(
         host=settings.pooler_host,

@@ -126,21 +126,31 @@ def harden_catalogue(connection: Connection) -> None:
     )
 
 
-def ensure_login(connection: Connection, name: str) -> None:
-    """The app's login of a database: no attribute, no membership, bounded statements. Named like its database.
+def ensure_login(connection: Connection, name: str, *, database: str) -> None:
+    """An app's login of a database: no attribute, no membership, bounded statements.
 
     Settings that it has given itself go: PostgreSQL lets every role change its own, and so an SQL injection as well.
     """
-    login = sql.Identifier(name)
     if not role_exists(connection, name):
-        connection.execute(sql.SQL("CREATE ROLE {} LOGIN").format(login))
+        connection.execute(sql.SQL("CREATE ROLE {} LOGIN").format(sql.Identifier(name)))
     connection.execute(
         sql.SQL(
-            "ALTER ROLE {0} RESET ALL; ALTER ROLE {0} IN DATABASE {0} RESET ALL;"
-            " ALTER ROLE {0} SET statement_timeout = {1}; ALTER ROLE {0} SET idle_in_transaction_session_timeout = {2};"
-            " GRANT CONNECT ON DATABASE {0} TO {0}"
-        ).format(login, sql.Literal(f"{STATEMENT_TIMEOUT_S}s"), sql.Literal(f"{IDLE_TIMEOUT_S}s"))
+            "ALTER ROLE {0} RESET ALL; ALTER ROLE {0} IN DATABASE {1} RESET ALL;"
+            " ALTER ROLE {0} SET statement_timeout = {2}; ALTER ROLE {0} SET idle_in_transaction_session_timeout = {3};"
+            " GRANT CONNECT ON DATABASE {1} TO {0}"
+        ).format(
+            sql.Identifier(name),
+            sql.Identifier(database),
+            sql.Literal(f"{STATEMENT_TIMEOUT_S}s"),
+            sql.Literal(f"{IDLE_TIMEOUT_S}s"),
+        )
     )
+
+
+def set_password(connection: Connection, name: str, password: str) -> None:
+    """Give a role that password. Only what it is checked with is sent, so that no log of the server can hold it."""
+    secret = connection.pgconn.encrypt_password(password.encode(), name.encode(), b"scram-sha-256").decode()
+    connection.execute(sql.SQL("ALTER ROLE {} PASSWORD {}").format(sql.Identifier(name), sql.Literal(secret)))
 
 
 def role_exists(connection: Connection, name: str) -> bool:

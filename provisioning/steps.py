@@ -1,4 +1,4 @@
-"""The steps by which a tenant gets its home, is suspended and let in again.
+"""The steps by which a tenant gets its home, is suspended and let in again, is exported, closed and erased.
 
 Each step is a plain function that may be repeated after a crash at any point of it, and that learns all it needs from
 the roll: it is handed an id and returns nothing. What runs them, in order and durably, is `workflows`.
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial, wraps
 from uuid import UUID
 
 from sqlalchemy import func
@@ -15,20 +16,36 @@ from sqlalchemy.orm import Session
 
 from control_plane import audit
 from control_plane.domain import names
-from control_plane.domain.placement import choose_server
 from control_plane.domain.route import Route
 from control_plane.domain.server import Server
 from control_plane.domain.tenant import Model, Status
-from control_plane.registry import fleet, routes, servers, tenants
+from control_plane.registry import exports, fleet, placing, routes, servers, tenants, warm
 from control_plane.registry.engine import transaction
 from control_plane.registry.fleet import Revisions
+from control_plane.registry.servers import BUILDING, READY
 from control_plane.registry.tables import DatabaseRow, HomeRow, TenantRow
-from control_plane.registry.workflows import PROVISION, RESUME, SUSPEND, kind_of
+from control_plane.registry.warm import REPLENISH_AFTER_S
+from control_plane.registry.workflows import (
+    CLOSE,
+    ERASE,
+    EXPORT,
+    GROW,
+    PROVISION,
+    REOPEN,
+    REPLENISH,
+    RESUME,
+    ROTATE,
+    SUSPEND,
+    Workflows,
+    kind_of,
+)
 from control_plane.routing.refusals import HomeDownError
 from control_plane.routing.seam import Owner
-from provisioning.databases import Builder
+from provisioning import closing, rotating, shared, silos, warming
 from provisioning.estate import Estate
+from provisioning.exports.write import write
 from provisioning.inside import Inside
+from provisioning.silos import Enter
 
 ACTOR = "worker"
 
@@ -39,9 +56,12 @@ class Tools:
 
     estate: Estate
     inside: Inside
+    workflows: Workflows
 
 
 Step = Callable[[Tools, UUID], None]
+Compensation = Callable[[Tools, UUID, str], None]
+"""Called with the reason when a workflow has failed."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,6 +73,11 @@ class _Place:
     database: DatabaseRow
     server: Server
 
+    @property
+    def to_be_made(self) -> bool:
+        """Whether it is a silo that is not all there: one that was kept ready is."""
+        return self.home.model == Model.SILO and self.database.state == BUILDING
+
 
 def choose_home(tools: Tools, tenant_id: UUID) -> None:
     """Pick server and database and enter home and route on the roll, once."""
@@ -60,19 +85,11 @@ def choose_home(tools: Tools, tenant_id: UUID) -> None:
         tenant = tenants.get(session, tenant_id, lock=True)
         if tenants.current_home(session, tenant_id) is not None:
             return
-        # Locked before it is counted: two that choose at once must not both get the last place.
-        known = servers.all_servers(session, lock=True)
-        choice = choose_server(
-            known,
-            servers.tenants_on(session),
-            Model(tenant.model),
-            named=tenant.wanted_server,
-            region=tenant.wanted_region,
-        )
-        database = _database_for(session, tenant, choice.server)
+        choice = placing.choose(session, placing.wish_of(tenant), tools.estate.settings.limits.full_at, hold=True)
+        database = _database_for(tools, session, tenant, choice.server)
         bridge = tenant.model == Model.BRIDGE
         schema = names.bridge_schema(tenant_id) if bridge else names.SHARED_SCHEMA
-        tenants.ensure_home(session, tenant_id, database.id, schema, Model(tenant.model))
+        tenants.ensure_home(session, tenant_id, database.id, schema, Model(tenant.model), reason=choice.reason)
         audit.record(
             session,
             ACTOR,
@@ -88,28 +105,27 @@ def choose_home(tools: Tools, tenant_id: UUID) -> None:
 def build_home(tools: Tools, tenant_id: UUID) -> None:
     """Make the database or schema with both chains, as far as the model asks for one of its own."""
     place = _place(tools, tenant_id)
-    if place.home.model == Model.POOL:
-        return
-    entered = False
-    while not entered:
-        with transaction(tools.estate.engine) as session:
-            wanted = fleet.wanted(session)
-        _build(tools.estate.builder(place.server), place, wanted)
-        entered = _enter_target(tools, place, wanted)
+    if place.home.model != Model.SILO and place.database.state == BUILDING:
+        shared.build(tools.estate, place.database.id)
+    if place.home.model == Model.BRIDGE:
+        silos.at_wanted(tools.estate, partial(_build_schema, tools, place))
+    elif place.to_be_made:
+        silos.at_wanted(tools.estate, partial(silos.copy, tools.estate, place.server, place.database))
 
 
 def enter_in_pooler(tools: Tools, tenant_id: UUID) -> None:
     """Have the pooler serve the database. A pool's or bridge's has been served since it was made."""
-    if _place(tools, tenant_id).home.model == Model.SILO:
+    if _place(tools, tenant_id).to_be_made:
         tools.estate.pooler.apply()
 
 
 def install_key(tools: Tools, tenant_id: UUID) -> None:
-    """Give a silo its signing key: its template holds none."""
+    """Give a silo its signing key, which its template does not hold. With that all of it is there."""
     place = _place(tools, tenant_id)
-    if place.home.model == Model.SILO:
-        key = tools.estate.keyring.context_key(place.database.id)
-        tools.estate.builder(place.server).install_key(place.database.name, key)
+    if place.to_be_made:
+        silos.install_key(tools.estate, place.server, place.database)
+        with transaction(tools.estate.engine) as session:
+            servers.database(session, place.database.id).state = READY
 
 
 def ready_fence(tools: Tools, tenant_id: UUID) -> None:
@@ -141,8 +157,8 @@ def activate(tools: Tools, tenant_id: UUID) -> None:
     """Publish the route. What was kept of the owner for seeding goes."""
     with transaction(tools.estate.engine) as session:
         tenant = tenants.get(session, tenant_id, lock=True)
-        if tenant.status == Status.ACTIVE:
-            return
+        if tenant.status != Status.PROVISIONING:
+            return  # This was done before, and what has become of it since is not to be undone.
         tenants.change_status(tenant, Status.ACTIVE)
         tenant.activated_at = func.now()
         owner = tenants.pending_owner(session, tenant_id)
@@ -168,6 +184,59 @@ def let_in(tools: Tools, tenant_id: UUID) -> None:
             tenants.change_status(tenant, Status.ACTIVE)
 
 
+def close_fence(tools: Tools, tenant_id: UUID) -> None:
+    """Have the home itself refuse a tenant that is closing."""
+    closing.close_fence(tools.estate, tenant_id)
+
+
+def let_back(tools: Tools, tenant_id: UUID) -> None:
+    """Have a closing tenant back as what it was, the fence first."""
+    closing.let_back(tools.estate, tenant_id)
+
+
+def export_last(tools: Tools, tenant_id: UUID) -> None:
+    """Write out all that the tenant has, unless nobody wants that."""
+    closing.export_last(tools.estate, tenant_id)
+
+
+def withdraw(tools: Tools, tenant_id: UUID) -> None:
+    """Have neither the fleet nor the pooler look for the home any more."""
+    closing.withdraw(tools.estate, tenant_id)
+
+
+def erase_home(tools: Tools, tenant_id: UUID) -> None:
+    """Drop database and login, or schema, or rows; then the fence."""
+    closing.erase_home(tools.estate, tenant_id)
+
+
+def strike_off(tools: Tools, tenant_id: UUID) -> None:
+    """Leave a tombstone on the roll."""
+    closing.strike_off(tools.estate, tenant_id)
+
+
+def write_export(tools: Tools, export_id: UUID) -> None:
+    """Write an export that was asked for."""
+    write(tools.estate, export_id)
+
+
+def replenish(tools: Tools, subject: UUID) -> None:
+    """Have a server keep as many finished silos ready as it is to."""
+    warming.replenish(tools.estate, subject)
+
+
+def _on_the_estate(step: rotating.EstateStep) -> Step:
+    @wraps(step)
+    def run(tools: Tools, subject: UUID) -> None:
+        step(tools.estate, subject)
+
+    return run
+
+
+def build_shared(tools: Tools, database_id: UUID) -> None:
+    """Build a pool or bridge that a server is to have."""
+    shared.build(tools.estate, database_id)
+
+
 SEQUENCES: Mapping[str, tuple[Step, ...]] = {
     PROVISION: (
         choose_home,
@@ -182,6 +251,13 @@ SEQUENCES: Mapping[str, tuple[Step, ...]] = {
     ),
     SUSPEND: (suspend_fence,),
     RESUME: (let_in,),
+    CLOSE: (close_fence,),
+    REOPEN: (let_back,),
+    ERASE: (close_fence, export_last, withdraw, erase_home, strike_off),
+    EXPORT: (write_export,),
+    REPLENISH: (replenish,),
+    GROW: (build_shared,),
+    ROTATE: tuple(map(_on_the_estate, rotating.STEPS)),
 }
 """The steps of each workflow, in order."""
 
@@ -195,38 +271,41 @@ def fail(tools: Tools, tenant_id: UUID, reason: str) -> None:
             audit.record(session, ACTOR, "tenant.fail", tenant.slug, tenant_id=tenant_id, reason=reason)
 
 
+def fail_erasing(tools: Tools, tenant_id: UUID, reason: str) -> None:
+    """Record why the last export was not written, if that is where it ended."""
+    closing.not_erased(tools.estate, tenant_id, reason)
+
+
+def fail_export(tools: Tools, export_id: UUID, reason: str) -> None:
+    """Record why an export was not written."""
+    with transaction(tools.estate.engine) as session:
+        exports.failed(session, export_id, reason)
+
+
+FAILURES: Mapping[str, Compensation] = {PROVISION: fail, ERASE: fail_erasing, EXPORT: fail_export}
+"""What is done when a workflow fails, besides recording why."""
+
+
 def _set_fence(tools: Tools, tenant_id: UUID, state: str) -> None:
     place = _place(tools, tenant_id)
     tools.estate.builder(place.server).set_fence(place.database.name, tenant_id, state)
 
 
-def _build(builder: Builder, place: _Place, wanted: Revisions) -> None:
-    if place.home.model == Model.BRIDGE:
-        builder.build_schema(place.database.name, place.home.schema, wanted.tenant)
-    else:
-        builder.copy_silo(place.database.name, wanted)
+def _build_schema(tools: Tools, place: _Place, wanted: Revisions) -> Enter:
+    tools.estate.builder(place.server).build_schema(place.database.name, place.home.schema, wanted.tenant)
+    return lambda session: tenants.ensure_target(session, place.database.id, place.home.schema, wanted.tenant)
 
 
-def _enter_target(tools: Tools, place: _Place, built: Revisions) -> bool:
-    """Enter the target on the roll, unless more is wanted by now: a migration of the fleet sees it, or is seen here."""
-    with transaction(tools.estate.engine) as session:
-        if fleet.wanted(session, hold=True) != built:
-            return False
-        if place.home.model == Model.SILO:
-            fleet.set_home_revision(session, place.database.id, built.home)
-        tenants.ensure_target(session, place.database.id, place.home.schema, built.tenant)
-        return True
-
-
-def _database_for(session: Session, tenant: TenantRow, server: Server) -> DatabaseRow:
+def _database_for(tools: Tools, session: Session, tenant: TenantRow, server: Server) -> DatabaseRow:
     model = Model(tenant.model)
     if model is Model.SILO:
-        return servers.ensure_database(session, server.name, names.silo_database(tenant.id), model)
-    shared = servers.databases_of(session, server.name, model)
-    if not shared:
-        raise HomeDownError(f"{server.name} has no {model} database yet; `copyhold up` makes one")
-    homes = servers.homes_in(session, [row.id for row in shared])
-    return min(shared, key=lambda row: (homes.get(row.id, 0), row.name))
+        claimed = warm.claim(session, server.name, fleet.wanted(session, hold=True))
+        session.flush()
+        warm.replenish(session, tools.workflows, server.name, ACTOR, after_s=REPLENISH_AFTER_S)
+        return claimed or servers.add_silo(session, server.name)
+    full_at = tools.estate.settings.limits.full_at
+    with_room = placing.database_with_room(session, server.name, model, full_at)
+    return with_room or placing.add_shared(session, server.name, model)
 
 
 def _place(tools: Tools, tenant_id: UUID) -> _Place:

@@ -8,28 +8,37 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import psycopg
 import structlog
-from dbos import DBOS, DBOSClient, DBOSConfig
+from dbos import DBOS, DBOSClient, DBOSConfig, Queue
+from psycopg import sql
 
 from control_plane.domain.errors import ConflictError
+from control_plane.registry import processes
 from control_plane.registry.engine import control_engine, transaction
-from control_plane.registry.workflows import APPLICATION, QUEUE
+from control_plane.registry.workflows import APPLICATION, QUEUE, WORK_CHANNEL, DurableWorkflows
 from control_plane.routing.announcing import Announcer
 from migrations.fleet import gate
-from provisioning import workflows
+from provisioning import steps, warming, workflows
+from provisioning.due import erasing_when_due
 from provisioning.estate import Estate
 from provisioning.inside import Inside
+from provisioning.measuring import measuring
 from provisioning.steps import Tools
+from provisioning.waking import Bell, dequeuing
 
 APPLICATION_VERSION = "1"
 """Of the workflows' shape, not of the code: a new number strands running workflows. Patch them instead (DBOS.patch)."""
 WATCH_S = 1.0
-QUEUE_POLL_S = 0.1
+QUEUE_POLL_S = 1.0
+"""It is woken as well: see `waking`."""
+LISTEN_S = 0.2
+"""So long at most until the end of the worker is noticed."""
 AT_ONCE = 4
 LIST_MAX = 500
 log = structlog.get_logger()
@@ -49,20 +58,29 @@ def running(estate: Estate) -> Iterator[None]:
         gate.publish(session, estate.chain)
     with _life_line(settings.control_dsn, settings.worker_id) as life_line:
         inside = Inside(estate)
-        announcer = Announcer(estate.engine, "worker", estate.app.revisions)
+        announcer = Announcer(estate.engine, processes.WORKER, estate.app.revisions, keyring=estate.keyring)
         announcer.start()
+        started = DurableWorkflows(estate.engine)
+        bell = Bell()
         try:
-            workflows.register(Tools(estate=estate, inside=inside))
-            _launch(estate)
-            with _watching(life_line, settings.worker_id):
+            workflows.register(Tools(estate=estate, inside=inside, workflows=started), bell.ring_soon)
+            engine, queue = _launch(estate)
+            warming.begin_all(estate.engine, started, steps.ACTOR)
+            with (
+                dequeuing(engine, queue, bell),
+                _watching(life_line, settings.worker_id, bell),
+                erasing_when_due(estate.engine, started, steps.ACTOR),
+                measuring(estate),
+            ):
                 yield
         finally:
             DBOS.destroy(workflow_completion_timeout_sec=5)
+            started.close()
             inside.close()
             announcer.stop()
 
 
-def _launch(estate: Estate) -> None:
+def _launch(estate: Estate) -> tuple[DBOS, Queue]:
     engine = control_engine(estate.settings.control_dsn, timeout_s=30, pool_size=6)
     config: DBOSConfig = {
         "name": APPLICATION,
@@ -75,10 +93,12 @@ def _launch(estate: Estate) -> None:
     }
     # Before the launch: a queue that appears later is found by a slow poll.
     client = DBOSClient(system_database_engine=engine, application_name=APPLICATION)
-    client.register_queue(QUEUE, worker_concurrency=AT_ONCE, polling_interval_sec=QUEUE_POLL_S)
+    queue = client.register_queue(QUEUE, worker_concurrency=AT_ONCE, polling_interval_sec=QUEUE_POLL_S)
     client.destroy()
-    DBOS(config=config)
+    launched = DBOS(config=config)
+    DBOS.listen_queues([])
     DBOS.launch()
+    return launched, queue
 
 
 @contextmanager
@@ -90,17 +110,23 @@ def _life_line(dsn: str, worker_id: str) -> Iterator[psycopg.Connection[Any]]:
 
 
 @contextmanager
-def _watching(life_line: psycopg.Connection[Any], worker_id: str) -> Iterator[None]:
+def _watching(life_line: psycopg.Connection[Any], worker_id: str, bell: Bell) -> Iterator[None]:
     stopping = threading.Event()
 
     def watch() -> None:
-        while not stopping.wait(WATCH_S):
+        due = time.monotonic() + WATCH_S
+        while not stopping.is_set():
             try:
-                _take_over(life_line, worker_id)
+                for _ in life_line.notifies(timeout=LISTEN_S, stop_after=1):
+                    bell.ring()
+                if time.monotonic() > due:
+                    _take_over(life_line, worker_id, bell)
+                    due = time.monotonic() + WATCH_S
             except Exception as error:  # noqa: BLE001 - unwatched it would work on what another may have taken over
                 log.error("life_line_lost", worker=worker_id, error=type(error).__name__)
                 os._exit(70)
 
+    life_line.execute(sql.SQL("LISTEN {}").format(sql.Identifier(WORK_CHANNEL)))
     thread = threading.Thread(target=watch, name="watch", daemon=True)
     thread.start()
     try:
@@ -110,7 +136,7 @@ def _watching(life_line: psycopg.Connection[Any], worker_id: str) -> Iterator[No
         thread.join(timeout=5)
 
 
-def _take_over(life_line: psycopg.Connection[Any], worker_id: str) -> None:
+def _take_over(life_line: psycopg.Connection[Any], worker_id: str, bell: Bell) -> None:
     """Resume what dead workers left. Under the dead one's lock, so that of several survivors one does it."""
     pending = DBOS.list_workflows(status="PENDING", limit=LIST_MAX, load_input=False, load_output=False)
     life_line.execute("SELECT 1")
@@ -124,6 +150,7 @@ def _take_over(life_line: psycopg.Connection[Any], worker_id: str) -> None:
             for status in left:
                 log.warning("workflow_taken_over", workflow=status.workflow_id, dead=dead, worker=worker_id)
                 DBOS.resume_workflow(status.workflow_id, queue_name=QUEUE)
+            bell.ring()
         finally:
             life_line.execute("SELECT pg_advisory_unlock(hashtextextended(%s, 7))", [f"worker/{dead}"])
 

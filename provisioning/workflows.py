@@ -12,16 +12,17 @@ from uuid import UUID
 import psycopg
 import structlog
 from dbos import DBOS, StepOptions
+from dbos import error as engine_errors
 from sqlalchemy.exc import DBAPIError
 
 from control_plane.domain.errors import CopyholdError, UnavailableError
-from control_plane.registry import progress
+from control_plane.registry import progress, workflow_records
 from control_plane.registry.engine import transaction
-from control_plane.registry.workflows import MIGRATE, PROVISION, RESUME, SUSPEND
+from control_plane.registry.workflows import MIGRATE
 from control_plane.routing.refusals import translated
 from migrations.fleet import words
 from provisioning import migrating, steps
-from provisioning.steps import Step, Tools
+from provisioning.steps import Compensation, Step, Tools
 
 STEP_TRIES = 4
 FIRST_PAUSE_S = 0.2
@@ -30,66 +31,59 @@ MIGRATE_PAUSE_S = 1.0
 """Doubled each time: a control database that is started anew is waited for."""
 log = structlog.get_logger()
 
+WhenDone = Callable[[], None]
 
-def register(tools: Tools) -> None:
-    """Make the workflows known to the engine, under the names by which they are started. Before its launch."""
 
-    def provision(tenant_id: str) -> None:
-        subject = UUID(tenant_id)
+def register(tools: Tools, when_done: WhenDone = lambda: None) -> None:
+    """Make the workflows known to the engine, under the names by which they are started. Before its launch.
+
+    `when_done` is called at the end of each, when its place among those that run at once is about to be free.
+    """
+    for kind in steps.SEQUENCES:
+        DBOS.workflow(name=kind)(_sequence(tools, kind, when_done))
+    DBOS.workflow(name=MIGRATE)(_migration(tools, when_done))
+
+
+def _sequence(tools: Tools, kind: str, when_done: WhenDone) -> Callable[[str], None]:
+    def run(subject_id: str) -> None:
+        subject = UUID(subject_id)
+        last = len(steps.SEQUENCES[kind]) - 1
         try:
-            _run(tools, PROVISION, subject)
-        except Exception as error:  # noqa: BLE001 - whatever it is, the tenant must end as failed, with the reason
-            reason = in_words(error)
-            log.error("provisioning_failed", tenant_id=tenant_id, error=type(error).__name__, reason=reason)
-            DBOS.run_step({"name": "fail"}, steps.fail, tools, subject, reason)
+            for position, step in enumerate(steps.SEQUENCES[kind]):
+                recorded = _recorded(tools, step, _workflow_id(), position, last=position == last)
+                DBOS.run_step(_repeated(step.__name__, STEP_TRIES, FIRST_PAUSE_S), recorded, subject)
+        except Exception as error:  # noqa: BLE001 - whatever it is, it must end as failed, with the reason
+            log.error("workflow_failed", workflow=_workflow_id(), error=type(error).__name__, reason=in_words(error))
+            _fail(tools, error, subject, steps.FAILURES.get(kind))
+        finally:
+            when_done()
 
-    def suspend(tenant_id: str) -> None:
-        _run(tools, SUSPEND, UUID(tenant_id))
+    return run
 
-    def resume(tenant_id: str) -> None:
-        _run(tools, RESUME, UUID(tenant_id))
 
-    def migrate(run_id: str) -> None:
-        subject, workflow_id = UUID(run_id), DBOS.workflow_id
-        assert workflow_id is not None
-        options: StepOptions = {
-            "name": "carry_out",
-            "retries_allowed": True,
-            "max_attempts": MIGRATE_TRIES,
-            "interval_seconds": MIGRATE_PAUSE_S,
-            "should_retry": worth_repeating,
-        }
+def _migration(tools: Tools, when_done: WhenDone) -> Callable[[str], None]:
+    def run(run_id: str) -> None:
+        subject = UUID(run_id)
         try:
-            DBOS.run_step(options, _recorded(tools, migrating.carry_out, workflow_id, 0), subject)
+            recorded = _recorded(tools, migrating.carry_out, _workflow_id(), 0, last=True)
+            DBOS.run_step(_repeated("carry_out", MIGRATE_TRIES, MIGRATE_PAUSE_S), recorded, subject)
         except Exception as error:  # noqa: BLE001 - whatever it is, the run must end, with the reason
-            reason = in_words(error)
-            log.error("migration_failed", run_id=run_id, error=type(error).__name__, reason=reason)
-            DBOS.run_step({"name": "give_up"}, migrating.give_up, tools, subject, reason)
+            log.error("migration_failed", run_id=run_id, error=type(error).__name__, reason=in_words(error))
+            _fail(tools, error, subject, migrating.give_up)
+        finally:
+            when_done()
 
-    for name, workflow in ((PROVISION, provision), (SUSPEND, suspend), (RESUME, resume), (MIGRATE, migrate)):
-        DBOS.workflow(name=name)(workflow)
+    return run
 
 
 def in_words(error: Exception) -> str:
     """Why it failed, for a person: nothing of a driver's that may hold values of rows."""
+    if isinstance(error, engine_errors.DBOSMaxStepRetriesExceeded):
+        return in_words(error.errors[-1])
     cause = error.__cause__ if isinstance(error.__cause__, psycopg.Error | CopyholdError) else error
     if isinstance(cause, DBAPIError):
         return (translated(cause) or UnavailableError()).message
     return words.in_words(cause) if isinstance(cause, psycopg.Error | CopyholdError) else type(cause).__name__
-
-
-def _run(tools: Tools, kind: str, subject: UUID) -> None:
-    workflow_id = DBOS.workflow_id
-    assert workflow_id is not None
-    for position, step in enumerate(steps.SEQUENCES[kind]):
-        options: StepOptions = {
-            "name": step.__name__,
-            "retries_allowed": True,
-            "max_attempts": STEP_TRIES,
-            "interval_seconds": FIRST_PAUSE_S,
-            "should_retry": worth_repeating,
-        }
-        DBOS.run_step(options, _recorded(tools, step, workflow_id, position), subject)
 
 
 def worth_repeating(error: BaseException) -> bool:
@@ -97,12 +91,47 @@ def worth_repeating(error: BaseException) -> bool:
     return isinstance(error, psycopg.OperationalError | DBAPIError | UnavailableError | TimeoutError | OSError)
 
 
-def _recorded(tools: Tools, step: Step, workflow_id: str, position: int) -> Callable[[UUID], None]:
+def _workflow_id() -> str:
+    workflow_id = DBOS.workflow_id
+    assert workflow_id is not None
+    return workflow_id
+
+
+def _repeated(name: str, tries: int, first_pause_s: float) -> StepOptions:
+    return {
+        "name": name,
+        "retries_allowed": True,
+        "max_attempts": tries,
+        "interval_seconds": first_pause_s,
+        "should_retry": worth_repeating,
+    }
+
+
+def _recorded(tools: Tools, step: Step, workflow_id: str, position: int, *, last: bool) -> Callable[[UUID], None]:
+    """The step, told in the workflow's progress and, of the first and the last one, in its record."""
+
     def run(subject: UUID) -> None:
+        if position == 0:
+            with transaction(tools.estate.engine) as session:
+                workflow_records.begun(session, workflow_id)
         started = time.monotonic()
         step(tools, subject)
         took_ms = round((time.monotonic() - started) * 1000)
         with transaction(tools.estate.engine) as session:
             progress.record(session, workflow_id, position, step.__name__, took_ms)
+            if last:
+                workflow_records.ended(session, workflow_id)
 
     return run
+
+
+def _fail(tools: Tools, error: Exception, subject: UUID, compensation: Compensation | None) -> None:
+    workflow_id, reason = _workflow_id(), in_words(error)
+
+    def fail() -> None:
+        if compensation is not None:
+            compensation(tools, subject, reason)
+        with transaction(tools.estate.engine) as session:
+            workflow_records.ended(session, workflow_id, reason)
+
+    DBOS.run_step(_repeated("fail", MIGRATE_TRIES, MIGRATE_PAUSE_S), fail)

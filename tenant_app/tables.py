@@ -67,7 +67,7 @@ class User(TenantScoped, Base):
     name: Mapped[str]
     role: Mapped[str]
     kind: Mapped[str]
-    password_hash: Mapped[str | None]
+    password_hash: Mapped[str | None] = mapped_column(info={"export": False})
     """An argon2id PHC string; none for those who cannot sign in by password."""
     disabled_at: Mapped[datetime | None]
     created_at: Mapped[datetime] = mapped_column(default=now_utc, server_default=func.now())
@@ -81,6 +81,7 @@ class UserSession(TenantScoped, Base):
         UniqueConstraint("tenant_id", "ticket_nonce"),
         _belongs_to("users", "user_id"),
         Index(None, "tenant_id", "user_id", "id"),
+        {"info": {"export": False}},
     )
 
     user_id: Mapped[UUID]

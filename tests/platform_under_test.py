@@ -28,6 +28,7 @@ from control_plane.registry.engine import control_engine, transaction
 from control_plane.registry.workflows import DurableWorkflows
 from control_plane.routing.seam import load_tenant_app
 from control_plane.settings import Settings
+from control_plane.stores.master_keys import open_keyring
 from control_plane.tenants import service
 from provisioning.estate import Estate
 from provisioning.layout import Layout
@@ -119,7 +120,7 @@ class PlatformUnderTest:
     @cached_property
     def keyring(self) -> Keyring:
         """Its keys."""
-        return Keyring.load(self.settings.master_key_file)
+        return open_keyring(self.settings)
 
     @cached_property
     def workflows(self) -> DurableWorkflows:
@@ -220,12 +221,16 @@ class PlatformUnderTest:
 
 
 @contextmanager
-def running_platform(*options: str, folder: Path | None = None) -> Iterator[PlatformUnderTest]:
-    """A new platform of its own, in `folder` or in memory, stopped and deleted at the end of the block."""
+def running_platform(*options: str, folder: Path | None = None, warm: int = 0) -> Iterator[PlatformUnderTest]:
+    """A new platform of its own, in `folder` or in memory, stopped and deleted at the end of the block.
+
+    Without `warm` silos, so that what is on its roll is what the tests have put there.
+    """
     data = folder or new_folder("ch-test-")
     port = free_port()
     try:
-        started = copyhold("up", "--data", str(data), "--port", str(port), "--detach", *options, check=False)
+        folder_and_port = ("--data", str(data), "--port", str(port), "--warm", str(warm))
+        started = copyhold("up", *folder_and_port, "--detach", *options, check=False)
         assert started.returncode == 0, started.stdout + started.stderr
         platform = PlatformUnderTest(data=data, port=port)
         try:

@@ -38,10 +38,10 @@ def test_a_key_file_that_only_its_owner_may_touch_is_taken(tmp_path: Path, mode:
     Keyring.load(written(tmp_path / "key", MASTER, mode))
 
 
-@pytest.mark.parametrize("size", [0, 1, KEY_BYTES - 1, KEY_BYTES + 1, 64])
+@pytest.mark.parametrize("size", [0, 1, KEY_BYTES - 1, KEY_BYTES + 1, 2 * KEY_BYTES - 1])
 def test_a_key_of_another_size_is_refused_without_being_shown(tmp_path: Path, size: int) -> None:
     content = os.urandom(size)
-    with pytest.raises(MasterKeyError, match=f"has {size} bytes; it needs {KEY_BYTES}") as refused:
+    with pytest.raises(MasterKeyError, match=f"has {size % KEY_BYTES} bytes; it needs {KEY_BYTES}") as refused:
         Keyring.load(written(tmp_path / "key", content))
     assert not content or content.hex() not in str(refused.value)
 
@@ -117,3 +117,37 @@ def test_sealing_twice_gives_two_texts_that_tell_nothing() -> None:
     one, other = (keyring.seal("correct horse", belongs_to="a") for _ in range(2))
     assert one != other
     assert b"correct horse".hex() not in one
+
+
+OTHER = bytes(range(1, KEY_BYTES + 1))
+
+
+def test_while_the_master_key_is_changed_both_are_good_and_one_is_used() -> None:
+    old, both = Keyring(MASTER), Keyring(OTHER, MASTER)
+    assert both.ids == (*Keyring(OTHER).ids, *old.ids)
+    assert both.key("a") == Keyring(OTHER).key("a")
+    assert both.unseal(old.seal("correct horse", belongs_to="a"), belongs_to="a") == "correct horse"
+    assert both.vouches("a", b"x", old.mac("a", b"x"))
+    assert both.vouches("a", b"x", both.mac("a", b"x"))
+    assert not old.vouches("a", b"x", both.mac("a", b"x"))
+    assert both.context_key(UUID(int=1), old.ids[0]) == old.context_key(UUID(int=1))
+    assert both.context_key(UUID(int=1)) == Keyring(OTHER).context_key(UUID(int=1))
+
+
+def test_an_id_that_is_forgotten_counts_as_the_current_ones() -> None:
+    assert keyring.context_key(UUID(int=1), "00000000") == keyring.context_key(UUID(int=1))
+
+
+def test_an_id_tells_nothing_of_its_key() -> None:
+    (name,) = keyring.ids
+    assert len(name) == 8
+    assert name not in MASTER.hex()
+
+
+def test_the_same_key_twice_is_refused() -> None:
+    with pytest.raises(MasterKeyError, match="twice"):
+        Keyring(MASTER, MASTER)
+
+
+def test_a_file_with_two_keys_is_read_the_current_one_first(tmp_path: Path) -> None:
+    assert Keyring.load(written(tmp_path / "key", OTHER + MASTER)).ids == Keyring(OTHER, MASTER).ids

@@ -13,17 +13,22 @@ from cli.options import DataOption, JsonOption
 from cli.supervisor.tools import find_tools
 from cli.wiring import Platform, open_platform
 from control_plane import audit
+from control_plane.registry import placing, servers
 from control_plane.registry.engine import transaction
 from provisioning.pooler.apply import Drift, Pooler
 from provisioning.pooler.errors import PoolerDownError
 
 app = command_group()
+OVER = ": when all pools are in use at once, some wait (docs/operations/servers.md)"
 
 
 class PoolShown(TypedDict):
     """The pool of one alias. Without a connection so far, all its numbers are 0."""
 
     alias: str
+    server: str
+    server_subscribed: float
+    """What all pools of that server may ask of its connections, over them: above 1 not all get theirs at once."""
     pool_size: int
     clients_active: int
     clients_waiting: int
@@ -94,15 +99,16 @@ def status(data: DataOption = None, as_json: JsonOption = False) -> None:
     Example: copyhold pooler status
     """
     with open_platform(data) as platform:
-        found = pools(platform.pooler)
+        found = pools(platform)
     if as_json:
         output.print_json(found)
         return
     output.print_table(
-        ("alias", "size", "clients", "waiting", "servers", "idle", "longest wait"),
+        ("alias", "server", "size", "clients", "waiting", "servers", "idle", "longest wait"),
         [
             (
                 pool["alias"],
+                pool["server"],
                 pool["pool_size"],
                 pool["clients_active"],
                 pool["clients_waiting"],
@@ -113,6 +119,9 @@ def status(data: DataOption = None, as_json: JsonOption = False) -> None:
             for pool in found
         ],
     )
+    output.say()
+    for server, subscribed in sorted({pool["server"]: pool["server_subscribed"] for pool in found}.items()):
+        output.say(f"{server}: {subscribed:.0%} of its connections are subscribed" + (OVER if subscribed > 1 else ""))
 
 
 def rendered(pooler: Pooler) -> Mapping[str, str]:
@@ -133,21 +142,25 @@ def applied(platform: Platform) -> bool:
     return changed
 
 
-def pools(pooler: Pooler) -> list[PoolShown]:
+def pools(platform: Platform) -> list[PoolShown]:
     """The pool of every alias on the roll."""
-    live = {row["database"]: row for row in pooler.status()}
+    live = {row["database"]: row for row in platform.pooler.status()}
+    with transaction(platform.engine) as session:
+        there, budget = servers.for_pooler(session), placing.budget(session)
     return [
         PoolShown(
-            alias=entry.alias,
-            pool_size=entry.pool_size,
+            alias=database.alias,
+            server=database.server,
+            server_subscribed=round(budget.subscribed[database.server], 3),
+            pool_size=budget.pool_sizes[database.alias],
             clients_active=int(row.get("cl_active", 0)),
             clients_waiting=int(row.get("cl_waiting", 0)),
             servers_active=int(row.get("sv_active", 0)),
             servers_idle=int(row.get("sv_idle", 0)),
             longest_wait_s=int(row.get("maxwait", 0)) + int(row.get("maxwait_us", 0)) / 1_000_000,
         )
-        for entry in sorted(pooler.entries(), key=lambda entry: entry.alias)
-        for row in [live.get(entry.alias, {})]
+        for database in sorted(there, key=lambda each: each.alias)
+        for row in [live.get(database.alias, {})]
     ]
 
 

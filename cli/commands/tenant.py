@@ -10,11 +10,11 @@ from typing import Annotated
 
 import typer
 
-from cli import following, onboarding, output
+from cli import following, onboarding, output, placements
 from cli.following import NotYetError
 from cli.loading import command_group
 from cli.options import DataOption, JsonOption
-from cli.showing import TenantInList, TenantShown, home_in_line, in_list, tenant_shown
+from cli.showing import TenantInList, TenantShown, home_in_line, in_list, tenant_shown, workflow_in_line
 from cli.wiring import Platform, open_platform
 from control_plane.domain.errors import UsageError
 from control_plane.domain.tenant import Model, Plan, Status
@@ -23,7 +23,7 @@ from control_plane.entitlements import change_plan
 from control_plane.registry import tenants
 from control_plane.registry.engine import transaction
 from control_plane.registry.tables import ProgressRow, TenantRow
-from control_plane.tenants import service
+from control_plane.tenants import retrying, rotating, service
 from control_plane.tenants.labels import change_labels, checked_label
 from control_plane.tenants.service import OwnerWish, TenantWish
 from provisioning import steps
@@ -48,12 +48,14 @@ def create(
     email: Annotated[str | None, typer.Option("--email", help="Its owner, who is given a link to sign in.")] = None,
     label: Annotated[list[str] | None, typer.Option("--label", help="To choose it by; may be repeated.")] = None,
     wait: Annotated[bool, typer.Option("--wait/--no-wait", help="Return once it is ready, or at once.")] = True,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only tell where it would live, and why.")] = False,
     data: DataOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Make a tenant and its home.
 
-    The same command again goes on with a tenant whose making failed or still goes on.
+    The same command again goes on with a tenant whose making failed or still goes on. A tenant labelled on-LABEL goes
+    only to servers that have LABEL, one labelled apart-GROUP to none that holds another with that label.
 
     \b
     Example: copyhold tenant create "Globex & Co" --plan professional --model bridge
@@ -69,6 +71,9 @@ def create(
         owner=owner_of(email) if email else None,
         labels=tuple(label or ()),
     )
+    if dry_run:
+        placements.tell(data, wish, as_json=as_json)
+        return
     started = time.monotonic()
     with open_platform(data) as platform:
         begun = onboarding.begin(platform, wish)
@@ -211,6 +216,45 @@ def resume(tenant: TenantArgument, data: DataOption = None, as_json: JsonOption 
         _print_done(tenant_shown(platform, tenant), as_json)
 
 
+@app.command()
+def rotate(
+    tenant: TenantArgument,
+    yes: Annotated[
+        bool, typer.Option("--yes", help="Even if other tenants live in its database: their login changes too.")
+    ] = False,
+    data: DataOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Change the login by which the app reaches a tenant's database. No request fails; the old login is gone then.
+
+    It is one login a database: that of all tenants of a pool, or of a bridge.
+
+    \b
+    Example: copyhold tenant rotate initech
+    Example: copyhold tenant rotate acme --yes
+    """
+    with open_platform(data) as platform:
+        workflow_id = begin_rotating(platform, tenant, shared=yes)
+        follow(platform, tenant, workflow_id, data, quiet=as_json)
+        shown = tenant_shown(platform, tenant)
+    if as_json:
+        output.print_json(shown)
+    elif home := shown["home"]:
+        output.say(f"{home['database']} is reached by a new login; the old one is gone")
+
+
+@app.command()
+def retry(tenant: TenantArgument, data: DataOption = None, as_json: JsonOption = False) -> None:
+    """Go on with what failed for a tenant: its making, its suspending, …; returns once that is done.
+
+    Example: copyhold tenant retry globex
+    """
+    with open_platform(data) as platform:
+        workflow_id = begin_again(platform, tenant)
+        follow(platform, tenant, workflow_id, data, quiet=as_json)
+        _print_done(tenant_shown(platform, tenant), as_json)
+
+
 def owner_of(email: str) -> OwnerWish:
     """An owner without a password, named like the address; EmailError when no mail could be sent there."""
     address = checked_email(email)
@@ -261,12 +305,26 @@ def begin_resuming(platform: Platform, tenant: str) -> str:
         return _workflow_of(row)
 
 
+def begin_rotating(platform: Platform, tenant: str, *, shared: bool) -> str:
+    """Have the login of the tenant's database change; the id of the workflow that does it."""
+    with transaction(platform.engine) as session:
+        row = tenants.find(session, tenant, lock=True)
+        return rotating.rotate(session, platform.workflows, row, platform.actor, shared=shared)
+
+
+def begin_again(platform: Platform, tenant: str) -> str:
+    """Start anew what failed for the tenant; the new workflow's id. NothingToRetryError when nothing did."""
+    with transaction(platform.engine) as session:
+        row = tenants.find(session, tenant, lock=True)
+        return retrying.retry(session, platform.workflows, row, platform.actor)
+
+
 def follow(platform: Platform, tenant: str, workflow_id: str, data: Path | None, *, quiet: bool) -> None:
     """Wait for the workflow, showing each step as it is done. GaveUpError with the reason when it fails."""
     kind = workflow_id.partition("/")[0]
     with transaction(platform.engine) as session:
         tenant_id = tenants.find(session, tenant).id
-    with _leaving_it_alone(tenant, data), output.progress(kind, STEPS[kind], quiet=quiet) as tell:
+    with leaving_it_alone(_show_command(tenant, data)), output.progress(kind, STEPS[kind], quiet=quiet) as tell:
 
         def on_step(row: ProgressRow) -> None:
             tell(f"  {row.step.replace('_', ' '):<16}{output.in_time(row.duration_ms):>9}")
@@ -283,15 +341,15 @@ def _workflow_of(row: TenantRow) -> str:
 
 
 @contextmanager
-def _leaving_it_alone(tenant: str, data: Path | None) -> Iterator[None]:
-    """Whoever stops waiting is told that the work goes on, and how to look at it."""
+def leaving_it_alone(looking: str) -> Iterator[None]:
+    """Whoever stops waiting is told that the work goes on, and by which command to look at it."""
     try:
         yield
     except KeyboardInterrupt as error:
-        output.note(f"it goes on without you; see how far it is: {_show_command(tenant, data)}")
+        output.note(f"it goes on without you; see how far it is: {looking}")
         raise typer.Exit(INTERRUPTED) from error
     except NotYetError as error:
-        raise NotYetError(f"{error.message}; see how far it is: {_show_command(tenant, data)}") from error
+        raise NotYetError(f"{error.message}; see how far it is: {looking}") from error
 
 
 def _show_command(tenant: str, data: Path | None) -> str:
@@ -302,6 +360,7 @@ def _print_made(tenant: TenantShown, seconds: float, link: str | None) -> None:
     facts: list[tuple[str, object]] = [("id", tenant["id"]), ("url", tenant["url"])]
     if tenant["home"]:
         facts.append(("home", home_in_line(tenant["home"])))
+        facts.append(("because", tenant["home"]["reason"]))
     facts.append((tenant["status"], f"after {output.in_time(seconds * 1000)}"))
     output.print_facts(facts)
     if link:
@@ -318,6 +377,7 @@ def _print_shown(tenant: TenantShown) -> None:
         ("model", tenant["model"]),
         ("labels", tenant["labels"]),
         ("home", home_in_line(tenant["home"]) if tenant["home"] else None),
+        ("because", tenant["home"]["reason"] if tenant["home"] else None),
         ("epoch", tenant["epoch"]),
         ("revision", tenant["revision"]),
         ("keys", tenant["keys"]),
@@ -325,6 +385,10 @@ def _print_shown(tenant: TenantShown) -> None:
         ("created", tenant["created_at"]),
         ("activated", tenant["activated_at"]),
     ]
+    if tenant["workflow"]:
+        facts.append(("workflow", workflow_in_line(tenant["workflow"])))
+    if tenant["closes_at"]:
+        facts.append(("erased at", tenant["closes_at"]))
     if tenant["failure"]:
         facts.append(("failure", tenant["failure"]))
     output.print_facts(facts)

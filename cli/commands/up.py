@@ -9,7 +9,8 @@ import typer
 from cli.options import DataOption, data_folder
 from cli.supervisor.start import start
 from cli.supervisor.tools import find_tools
-from provisioning.bootstrap import bootstrap
+from control_plane.registry.warm import WARM_MAX
+from provisioning.bootstrap import WARM, bootstrap
 from provisioning.layout import DEFAULT_HOST, DEFAULT_PORT, Layout
 
 PortOption = Annotated[
@@ -32,6 +33,10 @@ DetachOption = Annotated[bool, typer.Option("--detach", help="Return once all is
 AtOption = Annotated[
     str, typer.Option("--at", metavar="REVISION", help="Build a new platform's tenant tables at this revision.")
 ]
+WarmOption = Annotated[
+    int,
+    typer.Option("--warm", metavar="N", min=0, max=WARM_MAX, help="Finished silos that a new platform keeps ready."),
+]
 
 
 def up(
@@ -40,6 +45,7 @@ def up(
     host: HostOption = None,
     detach: DetachOption = False,
     at: AtOption = "head",
+    warm: WarmOption = WARM,
 ) -> None:
     """Start everything on this machine: PostgreSQL servers, PgBouncer, Redis, API and worker.
 
@@ -48,6 +54,6 @@ def up(
 
     def prepare(layout: Layout) -> None:
         major, minor = find_tools().pgbouncer.release
-        bootstrap(layout, pooler_version=(major, minor), tenant_revision=at)
+        bootstrap(layout, pooler_version=(major, minor), tenant_revision=at, warm=warm)
 
     start(data_folder(data), host=host, port=port, detach=detach, bootstrap=prepare)

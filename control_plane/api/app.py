@@ -6,7 +6,7 @@ from fastapi import FastAPI
 from starlette.types import ASGIApp
 
 from control_plane.api import metrics, probes, signup
-from control_plane.api.admin import audit, fleet, processes, servers, staff, tenants
+from control_plane.api.admin import audit, closing, fleet, placement, processes, servers, staff, tenants, workflows
 from control_plane.api.bodies import BoundedBodies
 from control_plane.api.control import Control, ControlParts
 from control_plane.api.errors import ANY_OTHER, install_errors
@@ -29,6 +29,7 @@ def create_control_app(parts: ControlParts) -> ASGIApp:
     app.state.control = Control(parts)
     install_errors(app)
     app.add_middleware(NeverCached)
-    for module in (signup, staff, tenants, servers, fleet, processes, audit, probes, metrics):
+    ours = (signup, staff, tenants, closing, workflows, servers, placement, fleet, processes, audit, probes, metrics)
+    for module in ours:
         app.include_router(module.router)
     return BoundedBodies(app, limit)

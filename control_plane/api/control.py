@@ -33,7 +33,7 @@ PASSWORD_WITHIN_S = 10.0
 PROBE_WITHIN_S = 1.0
 PROBES_WAITING = 20
 FOLLOWERS_AT_ONCE = 8
-"""Streams of a run's events; each asks the control database twice a second."""
+"""Streams of events; each asks the control database a few times a second."""
 
 Result = TypeVar("Result")
 Arguments = ParamSpec("Arguments")

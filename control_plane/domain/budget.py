@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from uuid import UUID
 
 from control_plane.domain.server import Server
 from control_plane.domain.tenant import Model
@@ -19,34 +18,37 @@ SHARED_PART = 0.5
 class Entry:
     """A database that the pooler is to serve."""
 
-    database_id: UUID
+    alias: str
+    """Its name at the pooler."""
     server: str
     model: Model
 
 
 @dataclass(frozen=True, kw_only=True)
 class Budget:
-    """Pool sizes by database, and by server the sum of them over the budget (above 1 is oversubscribed)."""
+    """Pool sizes by alias, and by server the sum of them over the budget (above 1 is oversubscribed)."""
 
-    pool_sizes: Mapping[UUID, int]
+    pool_sizes: Mapping[str, int]
     subscribed: Mapping[str, float]
 
 
 def share_out(servers: Iterable[Server], entries: Iterable[Entry]) -> Budget:
     """Every entry gets one connection at least: many silos oversubscribe a server, and idle ones are let go early."""
-    entries = list(entries)
-    sizes: dict[UUID, int] = {}
+    by_server: dict[str, list[Entry]] = {}
+    for entry in entries:
+        by_server.setdefault(entry.server, []).append(entry)
+    sizes: dict[str, int] = {}
     subscribed: dict[str, float] = {}
     for server in servers:
-        here = [entry for entry in entries if entry.server == server.name]
-        silos = [entry for entry in here if entry.model is Model.SILO]
-        shared = [entry for entry in here if entry.model is not Model.SILO]
+        here = by_server.get(server.name, [])
+        silos = [entry.alias for entry in here if entry.model is Model.SILO]
+        shared = [entry.alias for entry in here if entry.model is not Model.SILO]
         # Never at the cost of any silo's first one.
         part = min(server.connections * (SHARED_PART if silos else 1), server.connections - len(silos))
-        for entry in shared:
-            sizes[entry.database_id] = max(1, min(SHARED_POOL_MAX, int(part // len(shared))))
-        rest = server.connections - sum(sizes[entry.database_id] for entry in shared)
-        for entry in silos:
-            sizes[entry.database_id] = max(1, min(SILO_POOL_MAX, rest // len(silos)))
-        subscribed[server.name] = sum(sizes[entry.database_id] for entry in here) / server.connections
+        of_shared = max(1, min(SHARED_POOL_MAX, int(part // len(shared)))) if shared else 0
+        rest = server.connections - of_shared * len(shared)
+        of_silos = max(1, min(SILO_POOL_MAX, rest // len(silos))) if silos else 0
+        sizes |= dict.fromkeys(shared, of_shared) | dict.fromkeys(silos, of_silos)
+        used = of_shared * len(shared) + of_silos * len(silos)
+        subscribed[server.name] = used / server.connections if server.connections else float(used)
     return Budget(pool_sizes=sizes, subscribed=subscribed)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from datetime import UTC, datetime
 from uuid import UUID
 
 
@@ -16,6 +17,11 @@ def new_id() -> UUID:
     fraction = nanos * 4096 // 1_000_000
     chance = int.from_bytes(os.urandom(8)) >> 2
     return UUID(int=(millis & (1 << 48) - 1) << 80 | 0x7 << 76 | fraction << 64 | 0x2 << 62 | chance)
+
+
+def made_at(identifier: UUID) -> datetime | None:
+    """When a UUIDv7 was made, to the millisecond; None for an id of another kind."""
+    return datetime.fromtimestamp((identifier.int >> 80) / 1000, UTC) if identifier.version == 7 else None
 
 
 def parse_id(text: str) -> UUID | None:

@@ -9,11 +9,11 @@ from control_plane.domain.tenant import Status
 
 TRANSITIONS: Mapping[Status, frozenset[Status]] = {
     Status.PROVISIONING: frozenset({Status.ACTIVE, Status.FAILED}),
-    Status.FAILED: frozenset({Status.PROVISIONING}),
+    Status.FAILED: frozenset({Status.PROVISIONING, Status.CLOSING}),
     Status.ACTIVE: frozenset({Status.SUSPENDED, Status.MOVING, Status.CLOSING}),
     Status.MOVING: frozenset({Status.ACTIVE}),
     Status.SUSPENDED: frozenset({Status.ACTIVE, Status.CLOSING}),
-    Status.CLOSING: frozenset({Status.CLOSED}),
+    Status.CLOSING: frozenset({Status.CLOSED, Status.ACTIVE, Status.SUSPENDED, Status.FAILED}),
     Status.CLOSED: frozenset(),
 }
 

@@ -1,4 +1,4 @@
-"""How things of a tenant are named in databases. Names come from ids, so that a renamed company keeps its home."""
+"""How things are named in databases. Names come from ids, so that a renamed company keeps its home."""
 
 from __future__ import annotations
 
@@ -13,9 +13,24 @@ def bridge_schema(tenant_id: UUID) -> str:
     return f"t_{tenant_id.hex}"
 
 
-def silo_database(tenant_id: UUID) -> str:
-    """The database of a silo tenant; its app login has the same name."""
-    return f"silo_{tenant_id.hex}"
+def silo_database(database_id: UUID) -> str:
+    """A silo: named by its own id, because it may be made before anybody is to live in it."""
+    return f"silo_{database_id.hex}"
+
+
+def first_login(database: str) -> str:
+    """The app's first login of a database."""
+    return database
+
+
+def second_login(database: str) -> str:
+    """The one that takes turns with the first."""
+    return f"{database}_b"
+
+
+def other_login(database: str, login: str) -> str:
+    """Of a database's two logins, the one that `login` is not."""
+    return second_login(database) if login == first_login(database) else first_login(database)
 
 
 def shared_database(kind: str, number: int) -> str:

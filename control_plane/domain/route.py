@@ -43,7 +43,7 @@ class Home:
     database: str
     """Name of the database at its server; the context token is bound to it."""
     login: str
-    """The app's login; named like its database, which the servers' access rules rely on."""
+    """The app's login: of two that are named after the database, the one that is used now."""
     schema: str
     sealed_password: str | None = None
 

@@ -31,3 +31,9 @@ class Server:
     connections: int
     """How many connections the pooler may hold there: max_connections less what others need."""
     status: ServerStatus
+    labels: tuple[str, ...] = ()
+    """Words that tenants are placed by; see `placement`."""
+    capacity_bytes: int | None = None
+    """How much its databases may hold together; without a number, as much as they like."""
+    used_bytes: int | None = None
+    """What they held when they were last measured."""

@@ -9,7 +9,7 @@ from uuid import UUID
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from control_plane.registry.tables import HomeRow, ProgressRow, RouteRow, TenantRow
+from control_plane.registry.tables import HomeRow, ProgressRow, RouteRow, TenantRow, WorkflowRow
 
 
 def homes(session: Session) -> Sequence[tuple[HomeRow, TenantRow, int | None]]:
@@ -40,3 +40,24 @@ def silent_for(session: Session, status: str, age: timedelta) -> Sequence[tuple[
         .order_by(TenantRow.id)
     )
     return [(tenant_id, slug, since) for tenant_id, slug, since in session.execute(query)]
+
+
+def all_tenants(session: Session) -> Sequence[tuple[TenantRow, timedelta]]:
+    """Every tenant, each with how long ago it was made or its newest workflow did something."""
+    last = func.greatest(TenantRow.created_at, func.max(ProgressRow.at), func.max(WorkflowRow.started_at))
+    query = (
+        select(TenantRow, func.clock_timestamp() - last)
+        .outerjoin(ProgressRow, ProgressRow.workflow_id == TenantRow.workflow_id)
+        .outerjoin(WorkflowRow, WorkflowRow.id == TenantRow.workflow_id)
+        .group_by(TenantRow.id)
+        .order_by(TenantRow.id)
+    )
+    return [(tenant, quiet_for) for tenant, quiet_for in session.execute(query)]
+
+
+def unended_workflows(session: Session, age: timedelta) -> Sequence[str]:
+    """Workflows that were started so long ago and are not recorded as ended."""
+    query = select(WorkflowRow.id).where(
+        WorkflowRow.ended_at.is_(None), WorkflowRow.started_at < func.clock_timestamp() - age
+    )
+    return session.scalars(query.order_by(WorkflowRow.id)).all()

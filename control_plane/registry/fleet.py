@@ -165,6 +165,12 @@ def holding_fleet(engine: Engine, run_id: UUID) -> Iterator[Callable[[], None]]:
         yield still_held
 
 
+def keep_still(session: Session) -> None:
+    """Let no run over the fleet begin before the caller's transaction ends. FleetBusyError while one goes on."""
+    if not session.scalar(select(func.pg_try_advisory_xact_lock_shared(_LOCKS_OF_RUNS, 0))):
+        raise FleetBusyError(_who_runs(session))
+
+
 def _who_runs(session: Session) -> str:
     row = session.scalars(
         select(MigrationRunRow)
@@ -185,6 +191,15 @@ def close_dead_runs(session: Session) -> None:
         .where(MigrationRunRow.state.in_(("running", "stopping")), func.pg_try_advisory_xact_lock(lock))
         .values(state=ended, ended_at=func.now(), reason="its process ended in the midst of it")
     )
+
+
+def dead_runs(session: Session) -> Sequence[UUID]:
+    """Runs that are recorded as going on and whose process was killed: those that `close_dead_runs` would record."""
+    lock = func.hashtextextended(cast(MigrationRunRow.id, Text), _LOCKS_OF_RUNS)
+    query = select(MigrationRunRow.id).where(
+        MigrationRunRow.state.in_(("running", "stopping")), func.pg_try_advisory_xact_lock(lock)
+    )
+    return session.scalars(query.order_by(MigrationRunRow.id)).all()
 
 
 def start_run(session: Session, row: MigrationRunRow) -> None:

@@ -42,8 +42,10 @@ class DatabaseReport:
     """A database that holds tenants, and how many."""
 
     name: str
+    alias: str
     model: Model
     homes: int
+    state: str
     home_revision: str | None
 
 
@@ -71,12 +73,17 @@ def homes(session: Session, *, after: UUID | None, limit: int, tenant_id: UUID |
 
 def databases_on(session: Session, server: Server) -> list[DatabaseReport]:
     """The databases of a server, by name, with their homes counted."""
-    query = select(DatabaseRow).where(DatabaseRow.server == server.name).order_by(DatabaseRow.name)
-    rows = session.scalars(query).all()
+    query = select(DatabaseRow).where(DatabaseRow.server == server.name, DatabaseRow.state != servers.GONE)
+    rows = session.scalars(query.order_by(DatabaseRow.name)).all()
     counted = servers.homes_in(session, [row.id for row in rows])
     return [
         DatabaseReport(
-            name=row.name, model=Model(row.model), homes=counted.get(row.id, 0), home_revision=row.home_revision
+            name=row.name,
+            alias=row.alias,
+            model=Model(row.model),
+            homes=counted.get(row.id, 0),
+            state=row.state,
+            home_revision=row.home_revision,
         )
         for row in rows
     ]
@@ -101,8 +108,3 @@ def targets_by_revision(session: Session) -> Sequence[tuple[str, str | None, int
         .order_by(DatabaseRow.model, TargetRow.revision)
     )
     return session.execute(query).all()
-
-
-def tenant_of_workflow(session: Session, workflow_id: str) -> TenantRow | None:
-    """The tenant whose newest workflow that is."""
-    return session.scalars(select(TenantRow).where(TenantRow.workflow_id == workflow_id)).one_or_none()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 from uuid import UUID
 
 from psycopg.conninfo import make_conninfo
@@ -10,11 +11,27 @@ from sqlalchemy import func, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
+from control_plane.domain import names
 from control_plane.domain.errors import NotFoundError
 from control_plane.domain.ids import new_id
 from control_plane.domain.server import Server, ServerStatus
 from control_plane.domain.tenant import Model
 from control_plane.registry.tables import DatabaseRow, HomeRow, ServerRow
+
+BUILDING, READY, WARM, GOING, GONE = "building", "ready", "warm", "going", "gone"
+"""States of databases; see DatabaseRow."""
+
+
+class PooledDatabase(NamedTuple):
+    """A database as the pooler knows it."""
+
+    alias: str
+    server: str
+    model: Model
+    name: str
+    login: str
+    other_login: str
+    """What the app may log in with as well while its login is being changed; empty at all other times."""
 
 
 def direct_dsn(server: Server, database: str, role: str) -> str:
@@ -29,8 +46,11 @@ def direct_dsn(server: Server, database: str, role: str) -> str:
     )
 
 
-def register(session: Session, server: Server) -> None:
-    """Enter a server on the roll, or bring its entry up to date; its status stays what it was."""
+def register(session: Session, server: Server, *, warm: int = 0) -> None:
+    """Enter a server on the roll, or bring its entry up to date.
+
+    Its status, its labels, its bytes and its warm silos stay what they were.
+    """
     values = {
         "provider": server.provider,
         "region": server.region,
@@ -40,7 +60,8 @@ def register(session: Session, server: Server) -> None:
         "capacity": server.capacity,
         "connections": server.connections,
     }
-    statement = insert(ServerRow).values(name=server.name, status=str(server.status), **values)
+    first = {"labels": list(server.labels), "capacity_bytes": server.capacity_bytes, "warm": warm}
+    statement = insert(ServerRow).values(name=server.name, status=str(server.status), **first, **values)
     session.execute(statement.on_conflict_do_update(index_elements=["name"], set_=values))
 
 
@@ -95,8 +116,20 @@ def homes_in(session: Session, database_ids: Sequence[UUID]) -> dict[UUID, int]:
 
 
 def all_databases(session: Session) -> list[DatabaseRow]:
-    """Every database that holds tenants, by server and name."""
-    return list(session.scalars(select(DatabaseRow).order_by(DatabaseRow.server, DatabaseRow.name)))
+    """Every database that holds tenants, by server and name; those that are gone are not among them."""
+    query = select(DatabaseRow).where(DatabaseRow.state != GONE)
+    return list(session.scalars(query.order_by(DatabaseRow.server, DatabaseRow.name)))
+
+
+def for_pooler(session: Session) -> list[PooledDatabase]:
+    """What the pooler is to serve, by server and name: read often, and of thousands, so of each only what is needed."""
+    row = DatabaseRow
+    query = select(row.alias, row.server, row.model, row.name, row.login, row.next_login)
+    found = session.execute(query.where(row.state.not_in((GOING, GONE))).order_by(row.server, row.name))
+    return [
+        PooledDatabase(alias, server, Model(model), name, login, names.other_login(name, login) if other else "")
+        for alias, server, model, name, login, other in found.all()
+    ]
 
 
 def databases_of(session: Session, server: str, model: Model) -> list[DatabaseRow]:
@@ -105,12 +138,17 @@ def databases_of(session: Session, server: str, model: Model) -> list[DatabaseRo
     return list(session.scalars(query.order_by(DatabaseRow.created_at)))
 
 
-def database(session: Session, database_id: UUID) -> DatabaseRow:
+def database(session: Session, database_id: UUID, *, lock: bool = False) -> DatabaseRow:
     """The database of that id; NotFoundError when it is not on the roll."""
-    row = session.get(DatabaseRow, database_id)
+    row = session.get(DatabaseRow, database_id, with_for_update=lock or None)
     if row is None:
         raise NotFoundError("there is no such database", database_id=str(database_id))
     return row
+
+
+def logins(row: DatabaseRow) -> tuple[str, ...]:
+    """What the app may log in with there: the login that is used and, while it is being changed, the other one."""
+    return (row.login,) if row.next_login is None else (row.login, names.other_login(row.name, row.login))
 
 
 def ensure_database(session: Session, server: str, name: str, model: Model) -> DatabaseRow:
@@ -121,6 +159,18 @@ def ensure_database(session: Session, server: str, name: str, model: Model) -> D
         row = DatabaseRow(id=new_id(), server=server, name=name, model=str(model), alias=name, login=name)
         session.add(row)
         session.flush()
+    return row
+
+
+def add_silo(session: Session, server: str) -> DatabaseRow:
+    """A silo that is to be made on that server."""
+    database_id = new_id()
+    name = names.silo_database(database_id)
+    row = DatabaseRow(
+        id=database_id, server=server, name=name, model=str(Model.SILO), alias=name, login=name, state=BUILDING
+    )
+    session.add(row)
+    session.flush()
     return row
 
 
@@ -135,4 +185,7 @@ def _server(row: ServerRow) -> Server:
         capacity=row.capacity,
         connections=row.connections,
         status=ServerStatus(row.status),
+        labels=tuple(row.labels),
+        capacity_bytes=row.capacity_bytes,
+        used_bytes=row.used_bytes,
     )

@@ -53,7 +53,7 @@ class ServerRow(Base):
     settings: Mapped[dict[str, Any]] = mapped_column(server_default=text("'{}'"))
     """What its provider has to know of it; never a secret."""
     sealed_passwords: Mapped[str | None]
-    """Of the platform's own roles there, by role, sealed; none on one machine, where sockets do without."""
+    """Of the platform's own roles there, by role, sealed for the server's name; none on one machine: sockets do without."""
     capacity_bytes: Mapped[int | None] = mapped_column(BigInteger)
     """How much its databases may hold together; without a number, as much as they like."""
     used_bytes: Mapped[int | None] = mapped_column(BigInteger)
@@ -68,7 +68,8 @@ class ServerRow(Base):
 class DatabaseRow(Base):
     """One database that holds tenants: a pool, a bridge or a silo.
 
-    `state` is ready, warm (a finished silo that nobody lives in yet) or going (it is about to be dropped).
+    `state` is building (a silo that is not all there yet), ready, warm (a finished silo that nobody lives in yet),
+    going (it is about to be dropped) or gone (it was; its row stays for the homes and runs that name it).
     """
 
     __tablename__ = "databases"
@@ -84,6 +85,10 @@ class DatabaseRow(Base):
     """The app's login: of two that take turns, the one that is used now."""
     sealed_password: Mapped[str | None]
     """The app login's password, sealed; none on one machine, where sockets do without."""
+    next_login: Mapped[str | None]
+    """While the login is being changed: the one that comes after it, or has come already. Both work for that long."""
+    next_sealed_password: Mapped[str | None]
+    """Of whichever login is not used: of the next one, then of the one that goes."""
     home_revision: Mapped[str | None]
     state: Mapped[str] = mapped_column(server_default=text("'ready'"))
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
@@ -113,7 +118,11 @@ class TenantRow(Base):
     closing_at: Mapped[datetime | None]
     """When somebody closed it."""
     closes_at: Mapped[datetime | None]
-    """When what it has is erased: until then it can be had back."""
+    """When what it has is erased: until then it can be had back. None once somebody wants it back."""
+    closing_from: Mapped[str | None]
+    """What it was when somebody closed it: what it is again when it is had back."""
+    export_first: Mapped[bool] = mapped_column(server_default=text("true"))
+    """Whether all that it has is written out before it is erased."""
     closed_at: Mapped[datetime | None]
 
 
@@ -156,6 +165,8 @@ class HomeRow(Base):
     schema: Mapped[str]
     model: Mapped[str]
     state: Mapped[str]
+    reason: Mapped[str | None]
+    """Why its server was chosen, in words."""
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
 
 
@@ -285,6 +296,10 @@ class ProcessRow(Base):
     """Host name and process id, for people."""
     code_version: Mapped[str]
     revisions: Mapped[list[str]]
+    roll_version: Mapped[int | None] = mapped_column(BigInteger)
+    """The version of the roll that it serves by; None of a process that follows none."""
+    master_keys: Mapped[list[str]] = mapped_column(server_default=text("'{}'"))
+    """The ids of the master keys that it has, the current one first."""
     started_at: Mapped[datetime] = mapped_column(server_default=func.now())
     seen_at: Mapped[datetime] = mapped_column(server_default=func.now())
 

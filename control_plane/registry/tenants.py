@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import timedelta
 from uuid import UUID
 
 from sqlalchemy import func, or_, select
@@ -20,7 +21,9 @@ from control_plane.registry.tables import (
     RouteRow,
     TargetRow,
     TenantRow,
+    WorkflowRow,
 )
+from control_plane.registry.workflows import ERASE
 
 
 def as_tenant(row: TenantRow) -> Tenant:
@@ -129,12 +132,20 @@ def current_home(session: Session, tenant_id: UUID) -> HomeRow | None:
     return session.scalars(query).one_or_none()
 
 
-def ensure_home(session: Session, tenant_id: UUID, database_id: UUID, schema: str, model: Model) -> HomeRow:
+def ensure_home(
+    session: Session, tenant_id: UUID, database_id: UUID, schema: str, model: Model, *, reason: str | None = None
+) -> HomeRow:
     """The tenant's home, entered with a route at epoch 1 if there was none."""
     home = current_home(session, tenant_id)
     if home is None:
         home = HomeRow(
-            id=new_id(), tenant_id=tenant_id, database_id=database_id, schema=schema, model=str(model), state="current"
+            id=new_id(),
+            tenant_id=tenant_id,
+            database_id=database_id,
+            schema=schema,
+            model=str(model),
+            state="current",
+            reason=reason,
         )
         session.add(home)
         session.flush()
@@ -151,6 +162,26 @@ def ensure_target(session: Session, database_id: UUID, schema: str, revision: st
             index_elements=["database_id", "schema"], set_={"revision": revision, "checked_at": func.now()}
         )
     )
+
+
+def due_for_erasing(session: Session, again_after: timedelta, limit: int) -> Sequence[TenantRow]:
+    """Closing tenants whose time has come, locked: those whose erasing has not begun, or failed so long ago.
+
+    Those that somebody else has locked are left to them.
+    """
+    failed = (WorkflowRow.state == "failed") & (WorkflowRow.ended_at < func.now() - again_after)
+    query = (
+        select(TenantRow)
+        .outerjoin(WorkflowRow, WorkflowRow.id == TenantRow.workflow_id)
+        .where(
+            TenantRow.status == str(Status.CLOSING),
+            TenantRow.closes_at <= func.now(),
+            or_(WorkflowRow.kind.is_distinct_from(ERASE), failed),
+        )
+        .order_by(TenantRow.closes_at)
+        .limit(limit)
+    )
+    return session.scalars(query.with_for_update(of=TenantRow, skip_locked=True)).all()
 
 
 def counts(session: Session) -> dict[tuple[str, str], int]:

@@ -5,11 +5,12 @@ Workflows carry ids only: a secret or an address in an argument would stay in th
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Protocol
 from uuid import UUID
 
 from dbos import DBOSClient
-from sqlalchemy import Engine
+from sqlalchemy import Engine, func, select
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 
@@ -17,10 +18,21 @@ from control_plane.domain.ids import new_id
 from control_plane.registry.engine import ControlDatabaseError
 
 QUEUE = "provisioning"
+WORK_CHANNEL = "copyhold_work"
+"""Workers listen to it: something has been started."""
 APPLICATION = "copyhold"
 PROVISION, SUSPEND, RESUME = "provision", "suspend", "resume"
+CLOSE, REOPEN, ERASE = "close", "reopen", "erase"
+EXPORT = "export"
+"""Its subject is an export."""
 MIGRATE = "migrate"
 """Its subject is a run over the fleet, that of the others a tenant."""
+ROTATE = "rotate"
+"""Its subject is a database."""
+GROW = "grow"
+"""Its subject is a pool or bridge database."""
+REPLENISH = "replenish"
+"""Its subject is a server (`warm.subject_of`)."""
 _GOING_ON = frozenset({"PENDING", "ENQUEUED", "DELAYED"})
 
 
@@ -37,8 +49,11 @@ def kind_of(workflow_id: str | None) -> str:
 class Workflows(Protocol):
     """The door to the workflow engine."""
 
-    def start(self, session: Session, name: str, workflow_id: str, subject: UUID) -> None:
-        """Have `name` run once for `subject` when the session's transaction commits. A repeated id starts nothing."""
+    def start(self, session: Session, name: str, workflow_id: str, subject: UUID, *, after_s: float = 0) -> None:
+        """Have `name` run once for `subject`, so many seconds after the session's transaction commits.
+
+        A repeated id starts nothing. `workflow_records.start` is what callers want: it keeps a record too.
+        """
 
     def close(self) -> None:
         """Give connections back."""
@@ -52,18 +67,25 @@ class DurableWorkflows:
             system_database_engine=engine, lazy=True, retry_connection_errors=False, application_name=APPLICATION
         )
 
-    def start(self, session: Session, name: str, workflow_id: str, subject: UUID) -> None:
-        """See Workflows."""
-        options = {"workflow_name": name, "queue_name": QUEUE, "workflow_id": workflow_id}
+    def start(self, session: Session, name: str, workflow_id: str, subject: UUID, *, after_s: float = 0) -> None:
+        """See Workflows. Workers are told when it commits."""
+        options: dict[str, object] = {"workflow_name": name, "queue_name": QUEUE, "workflow_id": workflow_id}
+        if after_s:
+            options["delay_seconds"] = after_s
         self._client.enqueue_in_transaction(session, options, str(subject))  # type: ignore[arg-type]
+        session.execute(select(func.pg_notify(WORK_CHANNEL, "")))
 
-    def ended(self, workflow_id: str) -> bool:
-        """Whether the workflow has come to its end, well or not; its progress and its subject tell which."""
+    def going_on(self, workflow_ids: Sequence[str]) -> frozenset[str]:
+        """Those of them that the engine has still to end; one that it does not know is not among them."""
+        if not workflow_ids:
+            return frozenset()
         try:
-            found = self._client.list_workflows(workflow_ids=[workflow_id], load_input=False, load_output=False)
+            found = self._client.list_workflows(
+                workflow_ids=list(workflow_ids), status=sorted(_GOING_ON), load_input=False, load_output=False
+            )
         except OperationalError as error:
             raise ControlDatabaseError from error
-        return bool(found) and found[0].status not in _GOING_ON
+        return frozenset(status.workflow_id for status in found)
 
     def close(self) -> None:
         """See Workflows."""

@@ -19,6 +19,7 @@ from sqlalchemy.orm import Session
 
 from control_plane.domain.errors import CopyholdError
 from control_plane.domain.ids import new_id
+from control_plane.keyring import Keyring
 from control_plane.registry import processes
 from control_plane.registry.engine import transaction
 from control_plane.registry.processes import Process
@@ -30,10 +31,23 @@ log = structlog.get_logger()
 
 
 class Announcer:
-    """Announces one process for as long as it lives. `start` it once, `stop` it at the end; neither raises."""
+    """Announces one process for as long as it lives. `start` it once, `stop` it at the end; neither raises.
 
-    def __init__(self, engine: Engine, kind: str, revisions: Iterable[str], *, every_s: float = EVERY_S) -> None:
-        self._engine, self._every_s = engine, every_s
+    `roll_version` tells by which version of the roll it serves, if by any. Its keyring is refreshed on the way: what is
+    told is what it has.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        kind: str,
+        revisions: Iterable[str],
+        *,
+        roll_version: Callable[[], int | None] = lambda: None,
+        keyring: Keyring | None = None,
+        every_s: float = EVERY_S,
+    ) -> None:
+        self._engine, self._roll_version, self._keyring, self._every_s = engine, roll_version, keyring, every_s
         self.process = Process(
             id=new_id(),
             kind=kind,
@@ -61,9 +75,16 @@ class Announcer:
     def _announce(self) -> None:
         self._tell(processes.forget_dead)
         while not self._stopping.is_set():
-            self._tell(lambda session: processes.announce(session, self.process))
+            self._tell(self._say)
             self._stopping.wait(self._every_s)
         self._tell(lambda session: processes.leave(session, self.process.id))
+
+    def _say(self, session: Session) -> None:
+        keys: tuple[str, ...] = ()
+        if self._keyring is not None:
+            self._keyring.refresh()
+            keys = self._keyring.ids
+        processes.announce(session, self.process, self._roll_version(), keys)
 
     def _tell(self, what: Callable[[Session], None]) -> None:
         try:

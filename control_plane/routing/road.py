@@ -41,6 +41,7 @@ from control_plane.routing.refusals import (
     BrokenTransactionError,
     BusyError,
     ClosedError,
+    ContextError,
     ContextExpiredError,
     FrozenError,
     HomeDownError,
@@ -56,6 +57,7 @@ from control_plane.routing.scope import TenantSession
 from control_plane.routing.throttle import Throttle
 from control_plane.routing.tokens import Mode, begin_message, bounded_begin
 from control_plane.settings import Settings
+from control_plane.stores.secrets import Secrets
 
 TRIES = 3
 THAW_POLL_S = 0.1
@@ -89,6 +91,8 @@ class Road:
         self.settings, self.keyring, self.roll = settings, keyring, roll
         self.sessions, self.tickets = session_signer(keyring), ticket_signer(keyring)
         self.throttle = Throttle.at(settings.redis_url)
+        self.secrets = Secrets(settings, keyring)
+        self._masters: dict[UUID, str] = {}
         self._range: AppRange | None = None
         if revisions is not None:
             self._range = AppRange(revisions=frozenset(revisions), older=frozenset(older))
@@ -210,10 +214,34 @@ class Road:
             # The fence of a home that was left is closed: only a fresh route tells whether the tenant is.
             await self._reload(self.settings.limits.control_timeout_s)
             return self.route_of(route.tenant_id).epoch != route.epoch
-        # A kept connection may have died with the pooler; a fresh one tells whether the home is down.
-        return isinstance(refusal, ContextExpiredError) or self.source.close_idle(_key_of(_home_of(route))) > 0
+        if isinstance(refusal, ContextExpiredError):
+            return True
+        # A kept connection may have died with the pooler; a fresh one tells whether the home is down. And a login that
+        # was taken away while the request waited has another in its place.
+        key, now = _key_of(_home_of(route)), self.route_of(route.tenant_id).home
+        return self.source.close_idle(key) > 0 or (now is not None and _key_of(now) != key)
 
     async def _begin(self, route: Route, mode: Mode = Mode.SERVE) -> _Inside:
+        """Inside, with a token by that master key by which the home's is: while it is being changed, one of two."""
+        database_id, tried = _home_of(route).database_id, set[str]()
+        while True:
+            master = self._master_for(database_id, tried)
+            try:
+                inside = await self._begin_once(route, mode, master)
+            except ContextError:
+                tried.add(master)
+                self.keyring.refresh()
+                if tried.issuperset(self.keyring.ids):
+                    raise
+            else:
+                self._masters[database_id] = master
+                return inside
+
+    def _master_for(self, database_id: UUID, tried: set[str]) -> str:
+        known, last = self.keyring.ids, self._masters.get(database_id)
+        return next(each for each in ((last, *known) if last in known else known) if each not in tried)
+
+    async def _begin_once(self, route: Route, mode: Mode, master: str) -> _Inside:
         home = _home_of(route)
         await self._check(home, route)
         session = AsyncSession(
@@ -221,7 +249,7 @@ class Road:
         )
         mark = _bound_for.set(home)
         try:
-            begin = partial(self._begin_message, home, route, mode)
+            begin = partial(self._begin_message, home, route, mode, master)
             return _Inside(session, await session.connection(execution_options={_BEGIN: begin}))
         except BaseException as error:
             await asyncio.shield(session.close())
@@ -232,10 +260,11 @@ class Road:
         finally:
             _bound_for.reset(mark)
 
-    def _begin_message(self, home: Home, route: Route, mode: Mode) -> str:
+    def _begin_message(self, home: Home, route: Route, mode: Mode, master: str) -> str:
         """Made when a connection is there: the wait for one does not use up the token's life."""
         limits = self.settings.limits
-        token = tokens.minted(self.keyring, home, route.tenant_id, route.epoch, mode, limits.token_life_s)
+        life_s = limits.token_life_s
+        token = tokens.minted(self.keyring, home, route.tenant_id, route.epoch, mode, life_s, master=master)
         return begin_message(token, home.schema, limits.statement_timeout_s)
 
     async def _check(self, home: Home, route: Route) -> None:
@@ -271,8 +300,9 @@ class Road:
 
     async def _open(self, key: Key) -> LentConnection:
         home = _bound_for.get()
-        sealed = home.sealed_password
-        password = self.keyring.unseal(sealed, belongs_to=str(home.database_id)) if sealed else None
+        kept = home.sealed_password
+        # In a thread: a store elsewhere is asked over a network.
+        password = await asyncio.to_thread(self.secrets.open, kept, home.database_id) if kept else None
         conninfo = make_conninfo(
             host=self.settings.pooler_host,
             port=self.settings.pooler_port,

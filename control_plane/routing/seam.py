@@ -55,7 +55,10 @@ class TenantApp(Protocol):
 
     @property
     def metadata(self) -> MetaData:
-        """Every tenant table at the chain's newest revision."""
+        """Every tenant table at the chain's newest revision.
+
+        A table or column whose `info` says {"export": False} is a secret: exports leave it out.
+        """
 
     @property
     def revisions(self) -> frozenset[str]:

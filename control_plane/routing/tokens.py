@@ -23,10 +23,15 @@ class Mode(enum.StrEnum):
     SETUP = "setup"
 
 
-def minted(keyring: Keyring, home: Home, tenant_id: UUID, epoch: int, mode: Mode, life_s: int) -> str:
-    """A token for `tenant_id` at `epoch` in that home's database and no other, redeemable for `life_s` seconds."""
+def minted(
+    keyring: Keyring, home: Home, tenant_id: UUID, epoch: int, mode: Mode, life_s: int, *, master: str | None = None
+) -> str:
+    """A token for `tenant_id` at `epoch` in that home's database and no other, redeemable for `life_s` seconds.
+
+    Signed by the current master key's, or by that of the one called `master`.
+    """
     facts = f"{tenant_id}|{epoch}|{mode}|{int(time.time()) + life_s}"
-    key = keyring.context_key(home.database_id)
+    key = keyring.context_key(home.database_id, master)
     mac = hmac.digest(key, f"{facts}|{home.database}".encode(), hashlib.sha256).hex()
     token = f"{facts}|{mac}"
     if not TOKEN.fullmatch(token):

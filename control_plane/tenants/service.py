@@ -12,12 +12,12 @@ from control_plane import audit
 from control_plane.domain.errors import ConflictError, InvalidError
 from control_plane.domain.ids import new_id
 from control_plane.domain.lifecycle import TransitionError
-from control_plane.domain.placement import choose_server
+from control_plane.domain.placement import Wish
 from control_plane.domain.route import Role
 from control_plane.domain.tenant import Model, Plan, Status, checked_name, checked_slug
-from control_plane.registry import keys, servers, tenants
+from control_plane.registry import keys, placing, tenants, workflow_records
 from control_plane.registry.tables import ApiKeyRow, PendingOwnerRow, TenantRow
-from control_plane.registry.workflows import PROVISION, RESUME, SUSPEND, Workflows, new_workflow_id
+from control_plane.registry.workflows import PROVISION, RESUME, SUSPEND, Workflows
 from control_plane.routing.credentials import new_key
 from control_plane.tenants.labels import change_labels, checked_labels
 
@@ -68,7 +68,7 @@ def create(session: Session, workflows: Workflows, wish: TenantWish, actor: str)
     slug, name, labels = checked_slug(wish.slug), checked_name(wish.name), checked_labels(wish.labels)
     existing = tenants.by_slug(session, slug, lock=True)
     if existing is None:
-        _refuse_without_room(session, wish)
+        _refuse_without_room(session, placement_of(wish))
         row = TenantRow(
             id=new_id(),
             slug=slug,
@@ -83,7 +83,7 @@ def create(session: Session, workflows: Workflows, wish: TenantWish, actor: str)
         if tenants.add(session, row):
             row = tenants.get(session, row.id)
             _record_new(session, row, wish, actor)
-            _start(session, workflows, row, PROVISION)
+            start(session, workflows, row, PROVISION, actor)
             return row
         existing = tenants.by_slug(session, slug, lock=True)
     assert existing is not None
@@ -94,7 +94,7 @@ def suspend(session: Session, workflows: Workflows, tenant: TenantRow, actor: st
     """Refuse the tenant everywhere: by route as soon as this commits, by fence when the workflow has run."""
     tenants.change_status(tenant, Status.SUSPENDED)
     audit.record(session, actor, "tenant.suspend", tenant.slug, tenant_id=tenant.id)
-    _start(session, workflows, tenant, SUSPEND)
+    start(session, workflows, tenant, SUSPEND, actor)
 
 
 def resume(session: Session, workflows: Workflows, tenant: TenantRow, actor: str) -> None:
@@ -102,7 +102,7 @@ def resume(session: Session, workflows: Workflows, tenant: TenantRow, actor: str
     if Status(tenant.status) is not Status.SUSPENDED:
         raise TransitionError(f"a tenant that is {tenant.status} cannot be resumed")
     audit.record(session, actor, "tenant.resume", tenant.slug, tenant_id=tenant.id)
-    _start(session, workflows, tenant, RESUME)
+    start(session, workflows, tenant, RESUME, actor)
 
 
 def create_key(
@@ -150,21 +150,32 @@ def _go_on(session: Session, workflows: Workflows, row: TenantRow, wish: TenantW
         raise OtherOwnerError(f"{row.slug!r} is being made for another owner", slug=row.slug)
     change_labels(session, row, add=wish.labels, actor=actor)
     if Status(row.status) is Status.FAILED:
-        tenants.change_status(row, Status.PROVISIONING)
-        row.wanted_server, row.wanted_region = wish.server, wish.region
-        if tenants.current_home(session, row.id) is None:
-            _refuse_without_room(session, wish)
-        audit.record(session, actor, "tenant.create_again", row.slug, tenant_id=row.id)
-        _start(session, workflows, row, PROVISION)
+        make_again(session, workflows, row, wish, actor)
     return row
 
 
-def _refuse_without_room(session: Session, wish: TenantWish) -> None:
-    known, load = servers.all_servers(session), servers.tenants_on(session)
-    choose_server(known, load, wish.model, named=wish.server, region=wish.region)
+def placement_of(wish: TenantWish) -> Wish:
+    """What is to be placed; LabelError and the like when its labels are none."""
+    labels = tuple(checked_labels(wish.labels))
+    return Wish(model=wish.model, plan=wish.plan, labels=labels, server=wish.server, region=wish.region)
 
 
-def _start(session: Session, workflows: Workflows, row: TenantRow, name: str) -> None:
-    row.workflow_id = new_workflow_id(name, row.id)
+def make_again(session: Session, workflows: Workflows, row: TenantRow, wish: TenantWish, actor: str) -> None:
+    """Go on with the making of a tenant that failed; NoServerError when it has no home yet and nothing can take it."""
+    tenants.change_status(row, Status.PROVISIONING)
+    row.wanted_server, row.wanted_region = wish.server, wish.region
+    if tenants.current_home(session, row.id) is None:
+        _refuse_without_room(session, placing.wish_of(row))
+    audit.record(session, actor, "tenant.create_again", row.slug, tenant_id=row.id)
+    start(session, workflows, row, PROVISION, actor)
+
+
+def start(session: Session, workflows: Workflows, row: TenantRow, kind: str, actor: str) -> None:
+    """Start a workflow for the tenant, which is its newest from now on. Commits with the caller."""
     session.flush()
-    workflows.start(session, name, row.workflow_id, row.id)
+    row.workflow_id = workflow_records.start(session, workflows, kind, row.id, actor)
+
+
+def _refuse_without_room(session: Session, wish: Wish) -> None:
+    # Which pools are full is asked when the home is chosen: a new one may be made there.
+    placing.choose(session, wish, {})

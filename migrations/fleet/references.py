@@ -34,7 +34,7 @@ from migrations.fleet.words import in_words
 
 SUPERUSER = "postgres"
 PREFIX = "reference_"
-_LOCKS = 44
+LOCKS = 44
 """Keeps these advisory locks apart from those of other uses."""
 _OPTIONS = "-c search_path=pg_catalog -c jit=off"
 
@@ -171,13 +171,19 @@ def _source(*chains: tuple[Chain, str]) -> str:
     return digest.hexdigest()
 
 
+def drop_leftovers(server: Server) -> None:
+    """Drop what builders have left on that server who were killed."""
+    with _connected(server, "postgres") as admin:
+        _drop_leftovers(admin)
+
+
 @contextmanager
 def _scratch_database(server: Server) -> Iterator[str]:
     """The name of a database and login that are dropped at the end of the block, should they be there by then."""
     name = PREFIX + secrets.token_hex(8)
     with _connected(server, "postgres") as admin:
         _drop_leftovers(admin)
-        admin.execute(_LOCK, [name, _LOCKS])
+        admin.execute(_LOCK, [name, LOCKS])
         try:
             yield name
         finally:
@@ -187,10 +193,10 @@ def _scratch_database(server: Server) -> Iterator[str]:
 def _drop_leftovers(admin: psycopg.Connection[Any]) -> None:
     """Drop what others have left who were killed: who still builds holds a lock."""
     for (name,) in admin.execute(_LEFTOVERS, {"prefix": PREFIX}).fetchall():
-        if admin.execute(_LOCK, [name, _LOCKS]).fetchone() == (True,):
+        if admin.execute(_LOCK, [name, LOCKS]).fetchone() == (True,):
             with suppress(psycopg.Error):  # in the way of nobody, and the next one tries again
                 _drop(admin, name)
-            admin.execute(_UNLOCK, [name, _LOCKS])
+            admin.execute(_UNLOCK, [name, LOCKS])
 
 
 def _drop(admin: psycopg.Connection[Any], name: str) -> None:

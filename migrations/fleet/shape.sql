@@ -2,8 +2,8 @@
 --
 -- One query for any number of schemas of a database. Definitions are made by PostgreSQL itself, each with search_path
 -- at the object's own schema: CASE is what guarantees that set_config comes before the functions that read it. So a
--- schema's own names are never qualified, and all others are. The database's login, which is named like it, is told as
--- `app login`.
+-- schema's own names are never qualified, and all others are. The app's login, which is named like the
+-- database, and the one that takes turns with it are told as `app login`.
 --
 -- Left out: alembic_version, what belongs to an extension, what another object implies (the index of a constraint, the
 -- triggers of a reference, the row type of a table), an index that is being built, the order of columns, and anything
@@ -16,7 +16,8 @@ WITH place AS MATERIALIZED (
     SELECT oid, nspname AS name, nspowner AS owner, nspacl AS acl, quote_ident(nspname) || ', pg_catalog' AS path
       FROM pg_namespace WHERE nspname = ANY (%(schemas)s::text[])
 ), role AS MATERIALIZED (
-    SELECT oid, CASE WHEN rolname = current_database() THEN 'app login' ELSE rolname END AS name FROM pg_roles
+    SELECT oid, CASE WHEN rolname IN (current_database(), current_database() || '_b') THEN 'app login'
+                     ELSE rolname END AS name FROM pg_roles
      UNION ALL SELECT 0, 'PUBLIC'
 ), member AS MATERIALIZED (
     SELECT classid, objid FROM pg_depend WHERE refclassid = 'pg_extension'::regclass AND deptype = 'e'
@@ -227,7 +228,7 @@ SELECT place.name, 'extension', NULL, e.extname, 'version ' || e.extversion
   FROM place JOIN pg_extension e ON e.extnamespace = place.oid
 
  UNION ALL
-SELECT schema, 'grant', "table", who, string_agg(privilege, ', ' ORDER BY privilege)
+SELECT schema, 'grant', "table", who, string_agg(DISTINCT privilege, ', ' ORDER BY privilege)
   FROM held GROUP BY schema, "table", who
 
  UNION ALL

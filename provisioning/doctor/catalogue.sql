@@ -7,13 +7,14 @@
 -- Privileges are read from access lists, not asked of has_..._privilege: what a login has by a membership, by owning
 -- or by being a superuser is found once, as that, and not again at every table.
 --
--- Parameters: login (the app's; named like its database), owner and roles (the platform's), logins (the app logins on
--- the roll), policy (the one expression allowed), functions (fingerprints of the chain's), settings (the
--- login's own), leakproof_cost, taken_names, taken_pattern, taken_views (what nobody but the platform may use).
+-- Parameters: own_logins (the app's in this database: the one that is used first), owner and roles
+-- (the platform's), logins (all app logins of the server that are on the roll), policy (the one expression allowed), functions (fingerprints of the chain's), settings (the
+-- logins' own), leakproof_cost, taken_names, taken_pattern, taken_views (what nobody but the platform may use).
 
 -- shared
 WITH login AS (
-    SELECT coalesce((SELECT oid FROM pg_roles WHERE rolname = %(login)s), 4294967295::oid) AS oid
+    SELECT coalesce(r.oid, 4294967295::oid) AS oid, own.name
+      FROM unnest(%(own_logins)s::name[]) AS own (name) LEFT JOIN pg_roles r ON r.rolname = own.name
 ), owner AS (
     SELECT oid FROM pg_roles WHERE rolname = %(owner)s
 ), place AS (
@@ -340,8 +341,10 @@ SELECT name AS object, NULL AS detail
 -- severity: error
 -- what: the app has no login here
 -- remedy: CREATE ROLE {object} LOGIN, or ALTER it; Builder.admit in provisioning/databases.py grants it what it needs
-SELECT %(login)s::text AS object, NULL AS detail
- WHERE NOT EXISTS (SELECT FROM pg_roles WHERE rolname = %(login)s AND rolcanlogin)
+SELECT login.name::text AS object, NULL AS detail
+  FROM login
+ WHERE login.name = (%(own_logins)s::name[])[1]
+   AND NOT EXISTS (SELECT FROM pg_roles r WHERE r.oid = login.oid AND r.rolcanlogin)
 
 -- check: login_attributes
 -- scope: home
@@ -353,7 +356,7 @@ SELECT quote_ident(rolname) AS object,
                  CASE WHEN rolcreaterole THEN 'makes roles' END, CASE WHEN rolcreatedb THEN 'makes databases' END,
                  CASE WHEN rolreplication THEN 'replicates' END) AS detail
   FROM pg_roles
- WHERE rolname = %(login)s AND (rolsuper OR rolbypassrls OR rolcreaterole OR rolcreatedb OR rolreplication)
+ WHERE rolname = ANY (%(own_logins)s) AND (rolsuper OR rolbypassrls OR rolcreaterole OR rolcreatedb OR rolreplication)
 
 -- check: login_membership
 -- scope: home
@@ -383,14 +386,17 @@ SELECT CASE WHEN d.dbid IN (0, here.oid) THEN pg_describe_object(d.classid, d.ob
 -- severity: error
 -- what: the app's login has other settings than it was given: whoever is inside may have made them for all who follow
 -- remedy: ALTER ROLE {object} RESET ALL, then SET statement_timeout and idle_in_transaction_session_timeout again
-SELECT quote_ident(%(login)s) AS object, coalesce(there.setting, 'without ' || wanted.setting) AS detail
-  FROM (
-    SELECT CASE WHEN setdatabase = 0 THEN '' ELSE 'in one database: ' END || unnest(setconfig) AS setting
-      FROM pg_db_role_setting, login WHERE setrole = login.oid
-  ) AS there
-  FULL JOIN unnest(%(settings)s::text[]) AS wanted (setting) USING (setting)
- WHERE (there.setting IS NULL OR wanted.setting IS NULL)
-   AND EXISTS (SELECT FROM pg_roles WHERE rolname = %(login)s)
+SELECT quote_ident(r.rolname) AS object, difference.detail
+  FROM pg_roles r, LATERAL (
+    SELECT coalesce(there.setting, 'without ' || wanted.setting) AS detail
+      FROM (
+        SELECT CASE WHEN setdatabase = 0 THEN '' ELSE 'in one database: ' END || unnest(setconfig) AS setting
+          FROM pg_db_role_setting WHERE setrole = r.oid
+      ) AS there
+      FULL JOIN unnest(%(settings)s::text[]) AS wanted (setting) USING (setting)
+     WHERE there.setting IS NULL OR wanted.setting IS NULL
+  ) AS difference
+ WHERE r.oid IN (SELECT oid FROM login)
 
 -- check: login_privileges
 -- scope: home
@@ -527,13 +533,13 @@ SELECT function.name AS object, NULL AS detail
 -- what: a role that is none of the platform's has a privilege
 -- remedy: REVOKE it, unless it is meant
 SELECT DISTINCT thing.name AS object, thing.grantee::regrole::text AS detail
-  FROM login, (
+  FROM (
     SELECT relation.name, g.grantee FROM relation_grant g JOIN relation ON relation.oid = g.oid
      UNION ALL
     SELECT 'database ' || d.datname, acl.grantee FROM pg_database d, aclexplode(d.datacl) acl
      WHERE d.datname = current_database() AND acl.grantee <> d.datdba
   ) AS thing
- WHERE thing.grantee NOT IN (0, login.oid)
+ WHERE thing.grantee <> 0 AND thing.grantee NOT IN (SELECT oid FROM login)
    AND thing.grantee NOT IN (SELECT oid FROM pg_roles WHERE rolname = ANY (%(roles)s))
 
 -- check: default_privileges

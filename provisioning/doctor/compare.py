@@ -9,10 +9,11 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from uuid import UUID
 
 from control_plane.domain.tenant import Model, Status
+from control_plane.registry.servers import WARM
 from migrations.fleet.chains import HOME, Chain
 from provisioning.doctor.findings import Check, Finding, Severity
 from provisioning.doctor.homes import HomeSeen
@@ -31,7 +32,7 @@ DATABASE_ORPHAN = Check(
     "database_orphan",
     Severity.ERROR,
     "a database of a home that is not on the roll: nobody migrates, checks or erases it",
-    "find out whose it was (silo_<tenant id>), keep a dump if need be, then DROP DATABASE {database}",
+    "find out whose it was (`tenancy.fences` in it says), keep a dump if need be, then DROP DATABASE {database}",
 )
 SCHEMA_ORPHAN = Check(
     "schema_orphan",
@@ -46,7 +47,7 @@ SILO_SHARED = Check(
     "silo_shared",
     Severity.ERROR,
     "more than one tenant lives in a silo",
-    "move all but the one whose id it is named after to homes of their own",
+    "move all but one to homes of their own",
 )
 REVISION_DRIFT = Check(
     "revision_drift",
@@ -105,6 +106,12 @@ KEY_WRONG = Check(
     "the database's signing key is not the one that the master key gives for it: every request is refused",
     INSTALL_KEY + "; or put the right master key back",
 )
+KEY_OLDER = Check(
+    "key_older",
+    Severity.WARNING,
+    "the database's signing key is of the master key before: the change of the master key is not done",
+    "copyhold master-key rotate",
+)
 TENANT_STUCK = Check(
     "tenant_stuck",
     Severity.WARNING,
@@ -119,6 +126,7 @@ TENANT_FAILED = Check(
 )
 
 OF_A_HOME = re.compile(r"silo_[0-9a-f]{32}|(?:pool|bridge)_\d+")
+OF_A_LOGIN = re.compile(rf"({OF_A_HOME.pattern})(?:_b)?")
 LIVED_IN = frozenset({Status.ACTIVE, Status.SUSPENDED, Status.MOVING})
 FENCE_OF = {Status.ACTIVE: "open", Status.SUSPENDED: "suspended"}
 """By status, the one state that the fence of a tenant has when nothing is in flight."""
@@ -134,9 +142,13 @@ class Seen:
 
 @dataclass(frozen=True, kw_only=True)
 class Expected:
-    """What else there should be: the digest of each database's signing key, and the tenant chain."""
+    """What else there should be: the digest of each database's signing key, and the tenant chain.
+
+    `older` are the digests of those by the master keys before, as long as these are good.
+    """
 
     keys: Mapping[UUID, str]
+    older: Mapping[UUID, frozenset[str]] = field(default_factory=dict)
     chain: Chain
 
 
@@ -171,7 +183,8 @@ def _servers(roll: Roll, seen: Seen) -> Iterator[Finding]:
                 yield HOME_MISSING.finding(server=name, database=database.name, detail="there is no such database")
         for orphan in sorted(filter(OF_A_HOME.fullmatch, server.databases - names)):
             yield DATABASE_ORPHAN.finding(server=name, database=orphan)
-        for orphan in sorted(filter(OF_A_HOME.fullmatch, server.logins - names)):
+        logins = {login for database in known for login in database.logins}
+        for orphan in sorted(filter(OF_A_LOGIN.fullmatch, server.logins - logins)):
             yield ROLE_ORPHAN.finding(server=name, object=orphan)
 
 
@@ -230,10 +243,13 @@ def _fences(database: RollDatabase, seen: HomeSeen, homes: tuple[RollHome, ...])
 def _keys(database: RollDatabase, homes: tuple[RollHome, ...], seen: Seen, expected: Expected) -> Iterator[Finding]:
     place = {"server": database.server, "database": database.name}
     digest = seen.homes[database.id].key_digest
-    in_use = database.model is not Model.SILO or any(home.status in LIVED_IN for home in homes)
+    lived_in = database.model is not Model.SILO or any(home.status in LIVED_IN for home in homes)
+    in_use = lived_in or database.state == WARM
     if digest is None:
         if in_use:
             yield KEY_MISSING.finding(**place)
+    elif digest in expected.older.get(database.id, ()):
+        yield KEY_OLDER.finding(**place)
     elif digest != expected.keys[database.id]:
         holders = Counter(home.key_digest for home in seen.homes.values())
         copied = digest in expected.keys.values() or holders[digest] > 1

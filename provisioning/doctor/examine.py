@@ -86,8 +86,14 @@ def _examine_fleet(estate: Estate, settle: Callable[[], None]) -> tuple[list[Fin
 
 
 def _differences(estate: Estate, roll: Roll, seen: Seen) -> list[Finding]:
-    keys = {database.id: _digest(estate.keyring.context_key(database.id)) for database in roll.databases}
-    return compare(roll, seen, Expected(keys=keys, chain=estate.chain)) + pooler_drift(estate.pooler)
+    estate.keyring.refresh()
+    current, *before = (
+        {database.id: _digest(estate.keyring.context_key(database.id, master)) for database in roll.databases}
+        for master in estate.keyring.ids
+    )
+    older = {database.id: frozenset(keys[database.id] for keys in before) for database in roll.databases}
+    expected = Expected(keys=current, older=older, chain=estate.chain)
+    return compare(roll, seen, expected) + pooler_drift(estate.pooler)
 
 
 def _gather(roll: Roll, *, lint: bool) -> _Gathered:
@@ -108,7 +114,8 @@ def _gather(roll: Roll, *, lint: bool) -> _Gathered:
 def _look_at_servers(pool: ThreadPoolExecutor, roll: Roll, *, lint: bool) -> dict[str, ServerLook]:
     def look(name: str) -> ServerLook:
         server = next(server for server in roll.servers if server.name == name)
-        return look_at_server(server, [database.name for database in roll.databases_on(name)], lint=lint)
+        logins = [login for database in roll.databases_on(name) for login in database.logins]
+        return look_at_server(server, logins, lint=lint)
 
     names = [server.name for server in roll.servers]
     return dict(zip(names, pool.map(look, names), strict=True))

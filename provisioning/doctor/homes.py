@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from uuid import UUID
@@ -94,7 +94,7 @@ def look_at_home(server: Server, database: RollDatabase, *, lint: bool) -> HomeL
             seen = _read(visit)
             if not lint:
                 return HomeLook(seen=seen, findings=tuple(visit.findings))
-            parameters = _parameters(database.name, seen.home_revision)
+            parameters = _parameters(database.logins, seen.home_revision)
             visit.run("home", parameters)
             counted = visit.rows("tables", catalogue().facts["tables"], parameters)
             return HomeLook(seen=seen, findings=tuple(visit.findings), tables=sum(count for (count,) in counted))
@@ -131,10 +131,10 @@ def _targets(visit: Visit) -> tuple[dict[str, str | None], sql.Composed]:
     return dict.fromkeys(schema for schema, _ in found), sql.SQL(" UNION ALL ").join(versions or [_NO_REVISION])
 
 
-def _parameters(login: str, home_revision: str | None) -> Parameters:
+def _parameters(logins: Sequence[str], home_revision: str | None) -> Parameters:
     known = home_revision is not None and home_revision in HOME.revisions
     return {
-        "login": login,
+        "own_logins": list(logins),
         "owner": OWNER,
         "roles": list(PLATFORM_ROLES),
         "policy": POLICY,

@@ -166,6 +166,7 @@ class _Trial:
             model=Model.BRIDGE,
             home_revision=HOME.head,
             targets={SCHEMA: None},
+            logins=(DATABASE,),
         )
         with self._connected() as connection:
             return _Look(

@@ -14,6 +14,7 @@ from control_plane.domain.tenant import Model, Status
 from control_plane.registry import census, fleet, servers
 from control_plane.registry.engine import transaction
 from control_plane.registry.fleet import Revisions
+from control_plane.registry.servers import READY
 
 STUCK_AFTER = timedelta(minutes=10)
 """A home is made in seconds; a workflow that has done nothing for this long is not going to."""
@@ -30,6 +31,9 @@ class RollDatabase:
     home_revision: str | None
     targets: Mapping[str, str | None]
     """By schema, the revision that the ledger knows."""
+    logins: tuple[str, ...]
+    """The app's: the one that is used and, while another takes its place, that one."""
+    state: str = READY
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,6 +83,8 @@ def read_roll(engine: Engine) -> Roll:
                     model=Model(row.model),
                     home_revision=row.home_revision,
                     targets=targets.get(row.id, {}),
+                    logins=servers.logins(row),
+                    state=row.state,
                 )
                 for row in servers.all_databases(session)
             ),

@@ -7,22 +7,22 @@ import fcntl
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, LiteralString
 
-import psycopg
-from psycopg.rows import dict_row
 from sqlalchemy import Engine
 
 from control_plane.domain.budget import Entry, share_out
-from control_plane.domain.tenant import Model
 from control_plane.registry import servers
 from control_plane.registry.engine import transaction
 from control_plane.settings import Settings
 from provisioning.files import write_atomically
-from provisioning.pooler.errors import PoolerDownError, PoolerRefusedError
+from provisioning.pooler.console import Console, console
+from provisioning.pooler.errors import PoolerRefusedError
 from provisioning.pooler.render import CONSOLE, FILES, MAIN_FILE, PoolerEntry, PoolerPlace, render
 
+_SHOWN = ("host", "port", "database", "pool_size", "max_connections", "pool_mode", "force_user")
+"""What SHOW DATABASES has of an entry."""
 _SETTING = re.compile(r"^(\w+) =(.*)$", re.MULTILINE)
 
 
@@ -55,8 +55,8 @@ class Pooler:
         """What the roll asks for."""
         with transaction(self._engine) as session:
             known = {server.name: server for server in servers.all_servers(session)}
-            rows = servers.all_databases(session)
-        wanted = [Entry(database_id=row.id, server=row.server, model=Model(row.model)) for row in rows]
+            rows = servers.for_pooler(session)
+        wanted = [Entry(alias=row.alias, server=row.server, model=row.model) for row in rows]
         sizes = share_out(known.values(), wanted).pool_sizes
         return [
             PoolerEntry(
@@ -65,7 +65,8 @@ class Pooler:
                 port=known[row.server].port,
                 database=row.name,
                 login=row.login,
-                pool_size=sizes[row.id],
+                other_login=row.other_login,
+                pool_size=sizes[row.alias],
             )
             for row in rows
         ]
@@ -90,17 +91,19 @@ class Pooler:
     def apply(self) -> bool:
         """Write what has changed, have the pooler read it, and check that it did; False when nothing had changed.
 
-        Two that apply at once take turns, and the later one renders the roll after the earlier one is done.
+        Two that apply at once take turns, and the later one renders the roll after the earlier one is done: what the
+        earlier one has applied for it costs it a look.
         """
-        with self._one_at_a_time():
+        with self._one_at_a_time(), console(self._settings) as live:
             # Read once: the roll may change while this is at work, and the next one to apply sees to that.
             entries = self.entries()
-            files = self.rendered(entries)
-            if self._diff(files, entries).none:
+            files = self.rendered(entries, version=live.version())
+            changed = [name for name, text in files.items() if self._on_disk(name) != text]
+            if not changed and _drift(live, files, entries).none:
                 return False
             self._write(files)
-            self._console("RELOAD")
-            drift = self._diff(files, entries)
+            live.ask("RELOAD")
+            drift = _drift(live, files, entries)
             if not drift.none:
                 wrong = ", ".join((*drift.missing, *drift.extra, *drift.settings))
                 raise PoolerRefusedError(f"the pooler did not take its new configuration ({wrong}); its log says why")
@@ -109,62 +112,41 @@ class Pooler:
     def diff(self) -> Drift:
         """Hand edits and drift; changes nothing."""
         entries = self.entries()
-        return self._diff(self.rendered(entries), entries)
+        with console(self._settings) as live:
+            files = self.rendered(entries, version=live.version())
+            drift = _drift(live, files, entries)
+        return replace(drift, files={name: _unified(name, self._on_disk(name), text) for name, text in files.items()})
 
     def status(self) -> list[dict[str, Any]]:
         """SHOW POOLS of the running pooler, its own database left out."""
         return [row for row in self._console("SHOW POOLS") if row["database"] != CONSOLE]
 
-    def version(self) -> tuple[int, int]:
-        """Major and minor version of the running pooler."""
-        text = str(self._console("SHOW VERSION")[0]["version"])
-        match = re.search(r"(\d+)\.(\d+)", text)
-        if match is None:
-            raise PoolerDownError(f"the pooler says it is {text!r}")
-        return int(match[1]), int(match[2])
-
-    def _diff(self, files: Mapping[str, str], entries: Sequence[PoolerEntry]) -> Drift:
-        live = {str(row["name"]): row for row in self._console("SHOW DATABASES") if row["name"] != CONSOLE}
-        wanted = {entry.alias: entry for entry in entries}
-        return Drift(
-            files={name: _unified(name, self._on_disk(name), text) for name, text in files.items()},
-            missing=tuple(alias for alias, entry in sorted(wanted.items()) if not _same(live.get(alias), entry)),
-            extra=tuple(sorted(live.keys() - wanted.keys())),
-            settings=self._settings_that_differ(files[MAIN_FILE]),
+    def at_work(self, alias: str, login: str) -> int:
+        """How many clients are in a transaction there with that login, or wait for one. Idle ones do not count."""
+        return sum(
+            (row["database"], row["user"]) == (alias, login) and (row["link"] != "" or row["state"] == "waiting")
+            for row in self._console("SHOW CLIENTS")
         )
 
-    def _settings_that_differ(self, text: str) -> tuple[str, ...]:
-        live = {row["key"]: row["value"] for row in self._console("SHOW CONFIG") if row["changeable"] == "yes"}
-        wanted = {name: value.strip() for name, value in _SETTING.findall(text)}
-        return tuple(name for name in sorted(live.keys() & wanted.keys()) if live[name] != wanted[name])
+    def version(self) -> tuple[int, int]:
+        """Major and minor version of the running pooler."""
+        with console(self._settings) as live:
+            return live.version()
 
     def _write(self, files: Mapping[str, str]) -> None:
-        # The main file last: what it includes is then in place.
+        # The main file last: what it includes is then in place. Nobody waits until they are on disk: a pooler that
+        # starts after a crash of the machine is given all of them anew.
         for name in reversed(FILES):
             if self._on_disk(name) != files[name]:
-                write_atomically(self._settings.pooler_dir / name, files[name])
+                write_atomically(self._settings.pooler_dir / name, files[name], sync=False)
 
     def _on_disk(self, name: str) -> str:
         path = self._settings.pooler_dir / name
         return path.read_text() if path.exists() else ""
 
     def _console(self, command: LiteralString) -> list[dict[str, Any]]:
-        settings = self._settings
-        try:
-            with psycopg.connect(
-                host=settings.pooler_host,
-                port=settings.pooler_port,
-                user=CONSOLE,
-                dbname=CONSOLE,
-                connect_timeout=5,
-                autocommit=True,
-                row_factory=dict_row,
-                prepare_threshold=None,
-            ) as connection:
-                cursor = connection.execute(command)
-                return cursor.fetchall() if cursor.description else []
-        except psycopg.OperationalError as error:
-            raise PoolerDownError from error
+        with console(self._settings) as live:
+            return live.ask(command)
 
     @contextmanager
     def _one_at_a_time(self) -> Iterator[None]:
@@ -173,11 +155,33 @@ class Pooler:
             yield
 
 
-def _same(live: dict[str, Any] | None, entry: PoolerEntry) -> bool:
-    if live is None or live["pool_mode"] or live["force_user"]:
-        return False
-    there = live["host"], int(live["port"]), live["database"], int(live["pool_size"])
-    return there == (entry.host, entry.port, entry.database, entry.pool_size)
+def _drift(live: Console, files: Mapping[str, str], entries: Sequence[PoolerEntry]) -> Drift:
+    """How the running pooler differs; the files themselves are not looked at."""
+    there = {row[0]: row[1:] for row in live.columns("SHOW DATABASES", "name", *_SHOWN)}
+    there.pop(CONSOLE.encode(), None)
+    wanted = {entry.alias.encode(): _as_shown(entry) for entry in entries}
+    return Drift(
+        files={},
+        missing=tuple(sorted(alias.decode() for alias, shown in wanted.items() if there.get(alias) != shown)),
+        extra=tuple(sorted(alias.decode() for alias in there.keys() - wanted.keys())),
+        settings=_settings_that_differ(live, files[MAIN_FILE]),
+    )
+
+
+def _as_shown(entry: PoolerEntry) -> tuple[bytes, ...]:
+    size = b"%d" % entry.pool_size
+    # Two logins have a pool each: together they get no more than the one.
+    return (entry.host.encode(), b"%d" % entry.port, entry.database.encode(), size, size, b"", b"")
+
+
+def _settings_that_differ(live: Console, text: str) -> tuple[str, ...]:
+    there = {
+        key.decode(): value.decode()
+        for key, value, changeable in live.columns("SHOW CONFIG", "key", "value", "changeable")
+        if changeable == b"yes"
+    }
+    wanted = {name: value.strip() for name, value in _SETTING.findall(text)}
+    return tuple(name for name in sorted(there.keys() & wanted.keys()) if there[name] != wanted[name])
 
 
 def _unified(name: str, there: str, wanted: str) -> str:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 
 from control_plane.domain.errors import InvalidError
 
@@ -30,7 +31,10 @@ class UnwritableEntryError(InvalidError):
 
 @dataclass(frozen=True, kw_only=True)
 class PoolerEntry:
-    """One database at the pooler. `secret` is the login's stored SCRAM secret, or empty where sockets do without."""
+    """One database at the pooler. `secret` is the login's stored SCRAM secret, or empty where sockets do without.
+
+    `other_login` is the one that works as well while the one takes the other's place; empty at all other times.
+    """
 
     alias: str
     host: str
@@ -39,12 +43,15 @@ class PoolerEntry:
     login: str
     pool_size: int
     secret: str = field(default="", repr=False)
+    other_login: str = ""
+    other_secret: str = field(default="", repr=False)
 
     def __post_init__(self) -> None:
-        for name in (self.alias, self.database, self.login):
+        # Mostly they are all the same name.
+        for name in {self.alias, self.database, self.login, self.other_login or self.login}:
             if not _NAME.fullmatch(name) or name == CONSOLE:
                 raise UnwritableEntryError(f"{name!r} cannot be a name at the pooler")
-        if not (_HOST.fullmatch(self.host) and _SECRET.fullmatch(self.secret)):
+        if not (_HOST.fullmatch(self.host) and all(map(_SECRET.fullmatch, (self.secret, self.other_secret)))):
             raise UnwritableEntryError(f"the entry {self.alias} has an address or secret that cannot be written")
 
 
@@ -61,13 +68,6 @@ class PoolerPlace:
 
 def render(place: PoolerPlace, entries: Iterable[PoolerEntry]) -> Mapping[str, str]:
     """The content of each of FILES. The same roll gives the same text, whatever the order it is read in."""
-    environment = Environment(  # noqa: S701 - configuration, not HTML
-        loader=FileSystemLoader(TEMPLATES),
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
     facts = {
         "folder": place.folder,
         "sockets": place.sockets,
@@ -76,4 +76,17 @@ def render(place: PoolerPlace, entries: Iterable[PoolerEntry]) -> Mapping[str, s
         "prepared_statements": place.version >= PREPARED_STATEMENTS_SINCE,
         "entries": sorted(entries, key=lambda entry: entry.alias),
     }
-    return {name: environment.get_template(f"{name}.j2").render(facts) for name in FILES}
+    return {name: _template(name).render(facts) for name in FILES}
+
+
+@cache
+def _template(name: str) -> Template:
+    """Compiled once a process: reading and compiling takes longer than a thousand entries."""
+    environment = Environment(  # noqa: S701 - configuration, not HTML
+        loader=FileSystemLoader(TEMPLATES),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    return environment.get_template(f"{name}.j2")

@@ -13,6 +13,7 @@ from pathlib import Path
 import psycopg
 
 from provisioning.files import write_atomically
+from provisioning.providers import access
 from provisioning.providers.base import ProviderError, ServerAddress
 from provisioning.providers.binaries import (
     PostgresBinaries,
@@ -27,15 +28,6 @@ START_TIMEOUT_S = 300
 STOP_TIMEOUT_S = 60
 LITTLE_ROOM_MB = 100
 """A new cluster takes about 40."""
-
-HBA = """\
-# Written by Copyhold at every start; changes made here are lost.
-local  replication  copyhold_mover                                                trust
-local  all          postgres,copyhold_migrator,copyhold_mover,copyhold_backup     trust
-# An app login is named exactly like its database: it reaches that one and no other.
-local  sameuser     all                                                           trust
-"""
-
 
 @dataclass(frozen=True, kw_only=True)
 class ClusterShape:
@@ -156,7 +148,8 @@ class LocalProvider:
 
     def _configure(self, name: str, data: Path) -> None:
         """Rewrite our configuration; what an administrator set with ALTER SYSTEM stays in postgresql.auto.conf."""
-        write_atomically(data / "pg_hba.conf", HBA)
+        hba = data / "pg_hba.conf"
+        write_atomically(hba, access.rules(access.with_second_login(hba.read_text()) if hba.exists() else ()))
         write_atomically(data / "postgresql.conf", postgresql_conf(name, self.shapes[name], self.sockets))
 
     def _pg_ctl(self, name: str, *arguments: str) -> None:

@@ -160,7 +160,7 @@ def test_settings_that_a_login_gives_itself_make_no_context_and_go_when_it_is_en
     with pytest.raises(psycopg.OperationalError, match="nothing"):
         login_at(platform, home, Door.SERVER)
     with platform.superuser("beta", "postgres") as superuser:
-        ensure_login(superuser, home.login)
+        ensure_login(superuser, home.login, database=home.database)
         settings = "SELECT setconfig FROM pg_db_role_setting WHERE setrole = %s::regrole"
         assert ask(superuser, settings, home.login) == [
             (["statement_timeout=15s", "idle_in_transaction_session_timeout=30s"],)

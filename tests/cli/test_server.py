@@ -12,7 +12,7 @@ from control_plane.registry.engine import transaction
 from tests.cli.shell import Shell
 from tests.platform_under_test import PlatformUnderTest
 
-LISTED = {"name", "provider", "region", "models", "status", "tenants", "capacity", "connections"}
+LISTED = {"name", "provider", "region", "models", "status", "tenants", "capacity", "connections", "warm"}
 CREATE = ("tenant", "create", "Acme", "--plan", "starter")
 
 
@@ -26,7 +26,7 @@ def test_servers_are_listed_with_what_they_hold(shell: Shell) -> None:
 
 def test_a_server_is_shown_with_its_databases(shell: Shell) -> None:
     shown = shell("server", "show", "alpha", "--json").json
-    assert shown.keys() == LISTED | {"host", "port", "databases"}
+    assert shown.keys() == LISTED | {"host", "port", "databases", "ready"}
     assert {row["name"] for row in shown["databases"]} == {"pool_1", "bridge_1"}
     assert sum(row["homes"] for row in shown["databases"]) == shown["tenants"]
     assert "pool_1" in shell("server", "show", "alpha").out

@@ -20,7 +20,19 @@ from tests.platform_under_test import PlatformUnderTest, TenantUnderTest
 from tests.waiting import until
 
 IN_LIST = {"id", "slug", "name", "model", "status", "plan", "labels", "created_at"}
-SHOWN = IN_LIST | {"activated_at", "failure", "url", "home", "server", "epoch", "revision", "keys"}
+SHOWN = IN_LIST | {
+    "activated_at",
+    "closes_at",
+    "closed_at",
+    "failure",
+    "url",
+    "home",
+    "server",
+    "epoch",
+    "revision",
+    "keys",
+    "workflow",
+}
 
 
 def a_slug() -> str:
@@ -195,7 +207,9 @@ def test_a_search_without_result_is_an_empty_list(shell: Shell) -> None:
 def test_a_tenant_is_shown_by_slug_and_by_id(shell: Shell, silo_tenant: TenantUnderTest) -> None:
     by_slug = shell("tenant", "show", silo_tenant.slug, "--json").json
     assert by_slug == shell("tenant", "show", str(silo_tenant.id), "--json").json
-    assert by_slug["home"]["database"] == f"silo_{silo_tenant.id.hex}"
+    home = silo_tenant.route.home
+    assert home is not None
+    assert by_slug["home"]["database"] == home.database
 
 
 @pytest.mark.parametrize("command", ["show", "suspend", "resume", "plan", "label"])

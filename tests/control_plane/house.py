@@ -51,6 +51,7 @@ def settings_for(dsn: str, **limits: float) -> Settings:
         pooler_dir=nowhere,
         master_key_file=nowhere,
         snapshot_file=nowhere,
+        export_dir=Path("/nonexistent/exports"),
         limits=Limits.model_validate({**QUICK, **limits}),
     )
 

@@ -69,7 +69,9 @@ def test_json_has_all_of_a_finding(patient: Patient) -> None:
         "object": "public.messages",
         "what": "row-level security is not forced: it does not hold for the table's owner",
         "remedy": "ALTER TABLE public.messages FORCE ROW LEVEL SECURITY",
+        "repair": None,
     }
+    assert report["repairs"] == []
 
 
 def test_a_name_cannot_command_the_terminal(patient: Patient) -> None:

@@ -14,6 +14,9 @@ def server(
     capacity: int = 10,
     connections: int = 100,
     status: ServerStatus = ServerStatus.ACTIVE,
+    labels: tuple[str, ...] = (),
+    capacity_bytes: int | None = None,
+    used_bytes: int | None = None,
 ) -> Server:
     """A server that takes everything, unless told otherwise."""
     return Server(
@@ -26,4 +29,7 @@ def server(
         capacity=capacity,
         connections=connections,
         status=status,
+        labels=labels,
+        capacity_bytes=capacity_bytes,
+        used_bytes=used_bytes,
     )

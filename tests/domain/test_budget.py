@@ -13,10 +13,10 @@ from tests.domain.servers import server
 
 def shared(connections: int, *, pools: int = 0, silos: int = 0) -> tuple[Budget, list[int], list[int]]:
     """The budget of one server, with the sizes of its pools and of its silos."""
-    entries = [Entry(database_id=new_id(), server="a", model=Model.POOL) for _ in range(pools)]
-    entries += [Entry(database_id=new_id(), server="a", model=Model.SILO) for _ in range(silos)]
+    entries = [Entry(alias=str(new_id()), server="a", model=Model.POOL) for _ in range(pools)]
+    entries += [Entry(alias=str(new_id()), server="a", model=Model.SILO) for _ in range(silos)]
     budget = share_out([server("a", connections=connections)], entries)
-    sizes = [budget.pool_sizes[entry.database_id] for entry in entries]
+    sizes = [budget.pool_sizes[entry.alias] for entry in entries]
     return budget, sizes[:pools], sizes[pools:]
 
 
@@ -41,9 +41,9 @@ def test_many_silos_oversubscribe_and_that_is_told() -> None:
 
 
 def test_servers_do_not_share_with_each_other() -> None:
-    entries = [Entry(database_id=new_id(), server=name, model=Model.POOL) for name in ("a", "a", "b")]
+    entries = [Entry(alias=str(new_id()), server=name, model=Model.POOL) for name in ("a", "a", "b")]
     budget = share_out([server("a", connections=10), server("b", connections=10), server("c")], entries)
-    assert [budget.pool_sizes[entry.database_id] for entry in entries] == [5, 5, 10]
+    assert [budget.pool_sizes[entry.alias] for entry in entries] == [5, 5, 10]
     assert budget.subscribed == {"a": 1.0, "b": 1.0, "c": 0.0}
 
 

@@ -20,7 +20,11 @@ ALLOWED = {
     ("moving", "active"),
     ("suspended", "active"),
     ("suspended", "closing"),
+    ("failed", "closing"),
     ("closing", "closed"),
+    ("closing", "active"),
+    ("closing", "suspended"),
+    ("closing", "failed"),
 }
 
 

@@ -33,7 +33,7 @@ pytestmark = pytest.mark.slow
 def tools(fleet: FleetUnderTest) -> Iterator[steps.Tools]:
     """What steps are run with."""
     inside = Inside(fleet.platform.estate)
-    yield steps.Tools(estate=fleet.platform.estate, inside=inside)
+    yield steps.Tools(estate=fleet.platform.estate, inside=inside, workflows=fleet.platform.workflows)
     inside.close()
 
 

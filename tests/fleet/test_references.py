@@ -157,7 +157,7 @@ def test_what_a_killed_builder_left_is_dropped_and_what_another_builds_is_not(se
     for name in ("reference_dead", "reference_alive"):
         Plainly()(server, name, NEWEST)
     with connect(direct_dsn(server, "postgres", SUPERUSER)) as alive:
-        alive.execute(references._LOCK, ["reference_alive", references._LOCKS])
+        alive.execute(references._LOCK, ["reference_alive", references.LOCKS])
         with references._scratch_database(server) as name:
             assert leftovers(server) == {"reference_alive"}
             Plainly()(server, name, NEWEST)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from uuid import UUID
-
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -20,7 +18,7 @@ servers = st.tuples(*(st.builds(server, st.just(name), connections=st.integers(1
 def entries(draw: st.DrawFn) -> list[Entry]:
     """Databases of all models on both servers."""
     kinds = draw(st.lists(st.tuples(st.sampled_from(NAMES), st.sampled_from(Model)), max_size=120))
-    return [Entry(database_id=UUID(int=n), server=name, model=model) for n, (name, model) in enumerate(kinds)]
+    return [Entry(alias=f"d{n}", server=name, model=model) for n, (name, model) in enumerate(kinds)]
 
 
 @given(servers, entries())
@@ -28,9 +26,9 @@ def test_everybody_gets_one_and_nobody_more_than_its_model_may_have(
     known: tuple[Server, ...], wanted: list[Entry]
 ) -> None:
     sizes = share_out(known, wanted).pool_sizes
-    assert sizes.keys() == {entry.database_id for entry in wanted}
+    assert sizes.keys() == {entry.alias for entry in wanted}
     for entry in wanted:
-        assert 1 <= sizes[entry.database_id] <= (SILO_POOL_MAX if entry.model is Model.SILO else SHARED_POOL_MAX)
+        assert 1 <= sizes[entry.alias] <= (SILO_POOL_MAX if entry.model is Model.SILO else SHARED_POOL_MAX)
 
 
 @given(servers, entries())
@@ -41,7 +39,7 @@ def test_nothing_is_oversubscribed_where_there_is_one_for_everybody(
     for each in known:
         here = [entry for entry in wanted if entry.server == each.name]
         if len(here) <= each.connections:
-            assert sum(budget.pool_sizes[entry.database_id] for entry in here) <= each.connections
+            assert sum(budget.pool_sizes[entry.alias] for entry in here) <= each.connections
             assert budget.subscribed[each.name] <= 1
 
 

@@ -32,7 +32,12 @@ def entry(alias: str, **other: Any) -> PoolerEntry:
 SAMPLE = (
     entry("pool_1", pool_size=40),
     entry("bridge_1", pool_size=40),
-    entry("silo_01932c07a0de7cc2a6f45cc4f0d8e1b2", port=6003, pool_size=8),
+    entry(
+        "silo_01932c07a0de7cc2a6f45cc4f0d8e1b2",
+        port=6003,
+        pool_size=8,
+        other_login="silo_01932c07a0de7cc2a6f45cc4f0d8e1b2_b",
+    ),
     entry("far", host="db-1.example.com", port=5432, secret="SCRAM-SHA-256$4096:c2FsdA==$c3RvcmVk:c2VydmVy"),
 )
 names = st.from_regex(r"[a-z][a-z0-9_]{0,62}", fullmatch=True).filter(lambda name: name != "pgbouncer")
@@ -69,6 +74,7 @@ def test_every_entry_says_what_it_says_and_nothing_else(wanted: list[PoolerEntry
     assert parser.sections() == ["databases"]
     assert dict(parser["databases"]) == {
         each.alias: f"host={each.host} port={each.port} dbname={each.database} pool_size={each.pool_size}"
+        f" max_db_connections={each.pool_size}"
         for each in wanted
     }
     logins = [f'"{each.login}" "{each.secret}"' for each in sorted(wanted, key=lambda each: each.alias)]

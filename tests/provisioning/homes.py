@@ -9,10 +9,11 @@ import psycopg
 from sqlalchemy import text
 
 from control_plane.domain.tenant import Model
+from control_plane.registry import servers, tenants
 from control_plane.registry.engine import transaction
 from tests.platform_under_test import PlatformUnderTest
 
-# Where the tenant's id itself would stand, there is a star: so that one tenant can be compared with another.
+# Where the ids of the tenant and its silo would stand, there are stars: so that one can be compared with another.
 ROLL = """
 SELECT 'tenant', status, failure FROM tenants WHERE id = :id
  UNION ALL SELECT 'owner', email, NULL FROM pending_owners WHERE tenant_id = :id
@@ -23,7 +24,7 @@ SELECT 'tenant', status, failure FROM tenants WHERE id = :id
  UNION ALL SELECT 'target', d.name || '/' || t.schema, t.revision
              FROM targets t JOIN databases d ON d.id = t.database_id JOIN homes h
                ON (h.database_id, h.schema) = (t.database_id, t.schema) WHERE h.tenant_id = :id
- UNION ALL SELECT 'database', d.name || '/' || d.alias, d.home_revision
+ UNION ALL SELECT 'database', d.name || '/' || d.alias || '/' || d.login || '/' || d.state, d.home_revision
              FROM databases d JOIN homes h ON h.database_id = d.id WHERE h.tenant_id = :id
  UNION ALL SELECT 'audit', action, NULL FROM audit_log WHERE tenant_id = :id
 """
@@ -51,12 +52,15 @@ SERVERS = {Model.POOL: "alpha", Model.BRIDGE: "alpha", Model.SILO: "beta"}
 
 
 def everything_of(platform: PlatformUnderTest, tenant_id: UUID, model: Model) -> list[tuple[Any, ...]]:
-    """All that there is of a tenant that has a home, with a star for its id: the same for any two of one model."""
-    values = {"id": tenant_id, "like": f"%{tenant_id.hex}%"}
+    """All that there is of a tenant that has a home, with stars for its ids: the same for any two of one model."""
     with transaction(platform.engine) as session:
+        home = tenants.current_home(session, tenant_id)
+        assert home is not None
+        database = servers.database(session, home.database_id).name
+        own = home.database_id if model is Model.SILO else tenant_id
+        values = {"id": tenant_id, "like": f"%{own.hex}%"}
         found = [tuple(row) for row in session.execute(text(ROLL), values)]
         slug = session.execute(text("SELECT slug FROM tenants WHERE id = :id"), values).scalar_one()
-    database = f"silo_{tenant_id.hex}" if model is Model.SILO else f"{model}_1"
     schema = f"t_{tenant_id.hex}" if model is Model.BRIDGE else "public"
     for server in ("alpha", "beta"):
         with platform.superuser(server, "postgres") as admin:
@@ -65,7 +69,7 @@ def everything_of(platform: PlatformUnderTest, tenant_id: UUID, model: Model) ->
         found += home.execute(HOME, values).fetchall()
         home.execute(psycopg.sql.SQL("SET search_path = {}").format(psycopg.sql.Identifier(schema)))
         found += home.execute(TABLES, values).fetchall()
-    starred = [tuple(_starred(part, tenant_id.hex, slug) for part in row) for row in found]
+    starred = [tuple(_starred(part, tenant_id.hex, own.hex, slug) for part in row) for row in found]
     return sorted(starred, key=repr)
 
 

@@ -58,7 +58,7 @@ def test_a_home_is_all_there_and_nothing_more(platform: PlatformUnderTest, model
         ("home", f"{model}/current/{server}/{database}", schema),
         ("route", "1", "true"),
         ("target", f"{database}/{schema}", NEWEST.tenant),
-        ("database", f"{database}/{database}", NEWEST.home),
+        ("database", f"{database}/{database}/{database}/ready", NEWEST.home),
         *(("audit", action, None) for action in ("tenant.create", "home.choose", "tenant.activate", "key.create")),
         ("fence", "1", "open"),
         ("key", "1", None),

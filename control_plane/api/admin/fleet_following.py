@@ -53,27 +53,32 @@ class Followed(StreamingResponse):
 async def followed(desk: Desk, run_id: UUID) -> Followed:
     """The run from its beginning; NotFoundError for an unknown one, ControlBusyError when too many are followed."""
     first = await desk.run(work.look, run_id, None)
+    return await seated(desk, _lines(desk, run_id, first))
+
+
+async def seated(desk: Desk, lines: AsyncIterator[str]) -> Followed:
+    """The lines as an answer, in one of the seats that there are for those who follow; else ControlBusyError."""
     seats = desk.control.followers
     if seats.locked():
         raise ControlBusyError
     await seats.acquire()
-    return Followed(_lines(desk, run_id, first), seats)
+    return Followed(lines, seats)
 
 
 async def _lines(desk: Desk, run_id: UUID, seen: Look) -> AsyncIterator[str]:
     clock = asyncio.get_running_loop().time
     until, interrupted = clock() + FOLLOW_S, None
-    yield _written([RunEvent(**seen.run.model_dump())])
+    yield written([RunEvent(**seen.run.model_dump())])
     while True:
         if seen.targets:
-            yield _written(seen.targets)
+            yield written(seen.targets)
         interrupted = (interrupted or clock()) if seen.run.state == INTERRUPTED else None
         waited = interrupted is None or clock() - interrupted > TAKEN_OVER_WITHIN_S
         if seen.run.state not in UNENDED and waited:
-            yield _written([EndEvent(**seen.run.model_dump())])
+            yield written([EndEvent(**seen.run.model_dump())])
             return
         if clock() > until:
-            yield _written([AgainEvent()])
+            yield written([AgainEvent()])
             return
         await asyncio.sleep(LOOK_S)
         seen = replace(seen, targets=[])
@@ -81,5 +86,6 @@ async def _lines(desk: Desk, run_id: UUID, seen: Look) -> AsyncIterator[str]:
             seen = await desk.run(work.look, run_id, seen.marker)
 
 
-def _written(events: Iterable[Output]) -> str:
+def written(events: Iterable[Output]) -> str:
+    """Events as lines."""
     return "".join(event.model_dump_json(by_alias=True) + "\n" for event in events)

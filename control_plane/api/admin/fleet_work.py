@@ -21,9 +21,9 @@ from control_plane.api.admin.fleet_schemas import (
 )
 from control_plane.domain.ids import new_id
 from control_plane.domain.tenant import Model
-from control_plane.registry import fleet, fleet_runs, reports
+from control_plane.registry import fleet, fleet_runs, reports, workflow_records
 from control_plane.registry.tables import MigrationRunRow
-from control_plane.registry.workflows import MIGRATE, Workflows, new_workflow_id
+from control_plane.registry.workflows import MIGRATE, Workflows
 from control_plane.version import code_version
 
 
@@ -56,7 +56,7 @@ def start(session: Session, workflows: Workflows, new: NewRun, actor: str) -> Ru
     )
     fleet_runs.request(session, row)
     audit.record(session, actor, "migrate.up", new.to, run=str(row.id))
-    workflows.start(session, MIGRATE, new_workflow_id(MIGRATE, row.id), row.id)
+    workflow_records.start(session, workflows, MIGRATE, row.id, actor)
     return _shown(row, {})
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Annotated
+from typing import Annotated, Literal
 from uuid import UUID
 
 from pydantic import Field
@@ -13,6 +13,7 @@ from control_plane.api.schemas import TenantOut
 from control_plane.api.text import Address, Line
 from control_plane.domain.route import Role
 from control_plane.domain.tenant import SLUG_LENGTH_MAX, Model, Plan
+from control_plane.tenants.closing import GRACE, GRACE_MAX
 from control_plane.tenants.labels import LABELS_MAX
 
 Labels = Annotated[
@@ -45,6 +46,16 @@ class NewLabels(Input):
     """The labels that a tenant is to have, and no others."""
 
     labels: Labels
+
+
+class NewClosing(Input):
+    """How a tenant is to be closed."""
+
+    grace_s: Annotated[int, Field(ge=0, le=int(GRACE_MAX.total_seconds()))] = int(GRACE.total_seconds())
+    """How long it can be had back; with 0 what it has is erased at once."""
+    export: bool = True
+    """Whether all that it has is written out before it is erased."""
+    confirm: Annotated[str | None, Field(max_length=64, description="Its slug; asked for when grace_s is 0.")] = None
 
 
 class NewKey(Input):
@@ -91,6 +102,8 @@ class HomeOut(Output):
     state: str
     epoch: int | None
     revision: str | None
+    reason: str | None
+    """Why that server was chosen."""
     created_at: datetime
 
 
@@ -109,17 +122,53 @@ class StepOut(Output):
     at: datetime
 
 
-class WorkflowOut(Output):
-    """How far a workflow is."""
+class WorkflowState(Output):
+    """A workflow and what came of it."""
 
     id: str
+    kind: str
+    subject: UUID
+    """The tenant, the run over the fleet or the server that it is about."""
+    actor: str
+    state: str
+    """requested, running, done or failed."""
+    error: str | None
+    """Why it failed, in words."""
+    started_at: datetime
+    ended_at: datetime | None
+
+
+class WorkflowOut(WorkflowState):
+    """How far a workflow is."""
+
     steps: list[StepOut]
+
+
+class WorkflowEvent(WorkflowState):
+    """The first line: the workflow as it is now."""
+
+    event: Literal["workflow"] = "workflow"
+
+
+class StepEvent(StepOut):
+    """A step is done."""
+
+    event: Literal["step"] = "step"
+
+
+class WorkflowEndEvent(WorkflowState):
+    """The last line: the workflow has ended."""
+
+    event: Literal["end"] = "end"
 
 
 class TenantDetails(ListedTenant):
     """All that the control plane knows of one tenant."""
 
     activated_at: datetime | None
+    closes_at: datetime | None
+    """When a closing one is erased, or a closed one was due."""
+    closed_at: datetime | None
     wanted_server: str | None
     wanted_region: str | None
     home: HomeOut | None
@@ -128,6 +177,29 @@ class TenantDetails(ListedTenant):
     plan_history: list[PlanChange]
     workflow: WorkflowOut | None
     """The newest one."""
+
+
+class ExportOut(Output):
+    """All of a tenant, written to a folder that the worker sees. `sha256` is its manifest's."""
+
+    id: UUID
+    tenant_id: UUID
+    actor: str
+    state: str
+    """requested, running, done or failed."""
+    path: str | None
+    rows: int | None
+    bytes: int | None
+    sha256: str | None
+    error: str | None
+    created_at: datetime
+    ended_at: datetime | None
+
+
+class ExportList(Output):
+    """The newest exports of a tenant, newest first."""
+
+    items: list[ExportOut]
 
 
 class KeyOut(Output):

@@ -9,9 +9,10 @@ from control_plane import audit
 from control_plane.api.desk import AsOps, AsSupport
 from control_plane.api.errors import problems
 from control_plane.api.inputs import Input, Output, ServerName
+from control_plane.domain.budget import Budget
 from control_plane.domain.server import Server, ServerStatus
 from control_plane.domain.tenant import Model
-from control_plane.registry import reports, servers
+from control_plane.registry import placing, reports, servers
 
 router = APIRouter(prefix="/admin/servers", tags=["servers"])
 
@@ -34,6 +35,12 @@ class ServerOut(Output):
     tenants: int
     """Homes there, those being built included."""
     connections: int
+    subscribed: float
+    """What the pooler may ask of its connections, over them: above 1 not all can have theirs at once."""
+    labels: list[str]
+    capacity_bytes: int | None
+    used_bytes: int | None
+    """What its databases held when they were last measured."""
 
 
 class DatabaseOut(Output):
@@ -42,6 +49,8 @@ class DatabaseOut(Output):
     name: str
     model: Model
     homes: int
+    state: str
+    """building, ready, warm (a finished silo that nobody lives in yet) or going."""
     home_revision: str | None
 
 
@@ -76,14 +85,16 @@ async def put_server_status(name: ServerName, body: NewServerStatus, desk: AsOps
 
 
 def _all(session: Session) -> ServerList:
-    load = servers.tenants_on(session)
-    return ServerList(items=[_shown(server, load.get(server.name, 0)) for server in servers.all_servers(session)])
+    load, budget = servers.tenants_on(session), placing.budget(session)
+    return ServerList(
+        items=[_shown(server, load.get(server.name, 0), budget) for server in servers.all_servers(session)]
+    )
 
 
 def _details(session: Session, name: str) -> ServerDetails:
     server = servers.server_named(session, name)
     databases = [DatabaseOut.model_validate(found) for found in reports.databases_on(session, server)]
-    shown = _shown(server, sum(database.homes for database in databases))
+    shown = _shown(server, sum(database.homes for database in databases), placing.budget(session))
     return ServerDetails(**shown.model_dump(), databases=databases)
 
 
@@ -91,10 +102,11 @@ def _set_status(session: Session, name: str, status: ServerStatus, actor: str) -
     servers.set_server_status(session, name, status)
     audit.record(session, actor, "server.status", name, status=str(status))
     session.flush()
-    return _shown(servers.server_named(session, name), servers.tenants_on(session).get(name, 0))
+    load = servers.tenants_on(session).get(name, 0)
+    return _shown(servers.server_named(session, name), load, placing.budget(session))
 
 
-def _shown(server: Server, tenants: int) -> ServerOut:
+def _shown(server: Server, tenants: int, budget: Budget) -> ServerOut:
     return ServerOut(
         name=server.name,
         provider=server.provider,
@@ -104,4 +116,8 @@ def _shown(server: Server, tenants: int) -> ServerOut:
         capacity=server.capacity,
         tenants=tenants,
         connections=server.connections,
+        subscribed=round(budget.subscribed[server.name], 3),
+        labels=list(server.labels),
+        capacity_bytes=server.capacity_bytes,
+        used_bytes=server.used_bytes,
     )

@@ -7,6 +7,7 @@ from uuid import UUID
 
 from sqlalchemy.orm import Session
 
+from control_plane.api.admin import workflow_work
 from control_plane.api.admin.schemas import (
     HomeOut,
     HomePage,
@@ -17,20 +18,18 @@ from control_plane.api.admin.schemas import (
     NewKey,
     NewTenant,
     PlanChange,
-    StepOut,
     TenantDetails,
     TenantPage,
     WorkflowOut,
 )
-from control_plane.domain.errors import NotFoundError
 from control_plane.domain.tenant import Plan
 from control_plane.entitlements import change_plan
-from control_plane.registry import keys, progress, reports, tenants
+from control_plane.registry import keys, reports, tenants
 from control_plane.registry.reports import HomeReport
 from control_plane.registry.tables import TenantRow
 from control_plane.registry.workflows import Workflows
 from control_plane.signup.service import chosen_slug
-from control_plane.tenants import service
+from control_plane.tenants import rotating, service
 from control_plane.tenants.labels import checked_label, set_labels
 from control_plane.tenants.service import OwnerWish, TenantWish
 
@@ -51,12 +50,14 @@ def details(session: Session, ref: str) -> TenantDetails:
     return TenantDetails(
         **ListedTenant.model_validate(row).model_dump(),
         activated_at=row.activated_at,
+        closes_at=row.closes_at,
+        closed_at=row.closed_at,
         wanted_server=row.wanted_server,
         wanted_region=row.wanted_region,
         home=_home(homes[0]) if homes else None,
         keys=sum(key.revoked_at is None for key in keys.of_tenant(session, row.id)),
         plan_history=[PlanChange.model_validate(change) for change in tenants.plan_history(session, row.id)],
-        workflow=_workflow(session, row.workflow_id) if row.workflow_id else None,
+        workflow=workflow_work.newest(session, row),
     )
 
 
@@ -104,6 +105,12 @@ def resume(session: Session, workflows: Workflows, ref: str, actor: str) -> List
     return _listed(session, row)
 
 
+def rotate(session: Session, workflows: Workflows, ref: str, actor: str, *, shared: bool) -> WorkflowOut:
+    """The workflow that changes the login of the tenant's database."""
+    row = tenants.find(session, ref, lock=True)
+    return workflow_work.details(session, rotating.rotate(session, workflows, row, actor, shared=shared))
+
+
 def list_keys(session: Session, ref: str) -> KeyList:
     """Every key of the tenant, without its secret."""
     row = tenants.find(session, ref)
@@ -130,22 +137,9 @@ def homes(session: Session, *, after: UUID | None, limit: int) -> HomePage:
     )
 
 
-def workflow(session: Session, workflow_id: str) -> WorkflowOut:
-    """How far a workflow is; NotFoundError when nobody has heard of it."""
-    found = _workflow(session, workflow_id)
-    if not found.steps and reports.tenant_of_workflow(session, workflow_id) is None:
-        raise NotFoundError("there is no such workflow")
-    return found
-
-
 def _listed(session: Session, row: TenantRow) -> ListedTenant:
     session.flush()
     return ListedTenant.model_validate(row)
-
-
-def _workflow(session: Session, workflow_id: str) -> WorkflowOut:
-    steps = [StepOut.model_validate(row) for row in progress.of_workflow(session, workflow_id)]
-    return WorkflowOut(id=workflow_id, steps=steps)
 
 
 def _home(report: HomeReport) -> HomeOut:
@@ -159,5 +153,6 @@ def _home(report: HomeReport) -> HomeOut:
         state=report.home.state,
         epoch=report.epoch,
         revision=report.revision,
+        reason=report.home.reason,
         created_at=report.home.created_at,
     )

@@ -1,4 +1,4 @@
-"""HTTP for tenants, their plans, keys, homes and workflows."""
+"""HTTP for tenants, their plans, keys and homes."""
 
 from __future__ import annotations
 
@@ -22,9 +22,10 @@ from control_plane.api.admin.schemas import (
 )
 from control_plane.api.desk import AsOps, AsSupport
 from control_plane.api.errors import problems
-from control_plane.api.inputs import PAGE_ROWS, After, Limit, PathId, TenantRef, WorkflowRef
+from control_plane.api.inputs import PAGE_ROWS, After, Limit, PathId, TenantRef
 
 router = APIRouter(prefix="/admin", tags=["tenants"])
+Shared = Annotated[bool, Query(description="Even if other tenants live in that database: their login changes too.")]
 WithLabel = Annotated[str | None, Query(max_length=63, description="Only those that have it.")]
 
 
@@ -74,6 +75,14 @@ async def resume_tenant(tenant: TenantRef, desk: AsOps) -> ListedTenant:
     return await desk.run(work.resume, desk.workflows, tenant, desk.actor)
 
 
+@router.post("/tenants/{tenant}/rotate", status_code=202, responses=problems(401, 403, 404, 409, 422, 503))
+async def rotate_login(tenant: TenantRef, desk: AsOps, response: Response, shared: Shared = False) -> WorkflowOut:
+    """Begin to change the login by which the app reaches the tenant's database; nobody notices, the old one dies."""
+    workflow = await desk.run(work.rotate, desk.workflows, tenant, desk.actor, shared=shared)
+    response.headers["Location"] = f"/admin/workflows/{workflow.id}"
+    return workflow
+
+
 @router.get("/tenants/{tenant}/keys", responses=problems(401, 404, 503))
 async def list_keys(tenant: TenantRef, desk: AsSupport) -> KeyList:
     """A tenant's API keys, revoked ones too."""
@@ -96,9 +105,3 @@ async def revoke_key(key_id: PathId, desk: AsOps) -> None:
 async def list_homes(desk: AsSupport, limit: Limit = PAGE_ROWS, after: After = None) -> HomePage:
     """Where tenants live, oldest homes first."""
     return await desk.run(work.homes, after=after, limit=limit)
-
-
-@router.get("/workflows/{workflow_id:path}", responses=problems(401, 404, 503))
-async def get_workflow(workflow_id: WorkflowRef, desk: AsSupport) -> WorkflowOut:
-    """How far a workflow is."""
-    return await desk.run(work.workflow, workflow_id)

@@ -33,7 +33,13 @@ SERVERS: tuple[sa.Column[Any], ...] = (
 TENANTS: tuple[sa.Column[Any], ...] = (
     sa.Column("closing_at", sa.DateTime(timezone=True), nullable=True),
     sa.Column("closes_at", sa.DateTime(timezone=True), nullable=True),
+    sa.Column("closing_from", sa.Text(), nullable=True),
+    sa.Column("export_first", sa.Boolean(), server_default=sa.text("true"), nullable=False),
     sa.Column("closed_at", sa.DateTime(timezone=True), nullable=True),
+)
+
+MASTER_KEYS: sa.Column[Any] = sa.Column(
+    "master_keys", postgresql.ARRAY(sa.Text()), server_default=sa.text("'{}'"), nullable=False
 )
 
 
@@ -46,6 +52,11 @@ def upgrade() -> None:
     op.add_column("databases", sa.Column("login", sa.Text(), nullable=True))
     op.execute("UPDATE databases SET login = name")
     op.alter_column("databases", "login", nullable=False)
+    op.add_column("databases", sa.Column("next_login", sa.Text(), nullable=True))
+    op.add_column("databases", sa.Column("next_sealed_password", sa.Text(), nullable=True))
+    op.add_column("homes", sa.Column("reason", sa.Text(), nullable=True))
+    op.add_column("processes", sa.Column("roll_version", sa.BigInteger(), nullable=True))
+    op.add_column("processes", MASTER_KEYS)
     op.add_column("databases", sa.Column("state", sa.Text(), server_default=sa.text("'ready'"), nullable=False))
     op.execute("DROP TRIGGER announce ON databases")
     op.execute(ROUTES_HEAR_OF_LOGINS)
@@ -87,6 +98,11 @@ def downgrade() -> None:
     op.drop_table("workflows")
     op.execute("DROP TRIGGER announce ON databases")
     op.drop_column("databases", "state")
+    op.drop_column("processes", "master_keys")
+    op.drop_column("processes", "roll_version")
+    op.drop_column("homes", "reason")
+    op.drop_column("databases", "next_sealed_password")
+    op.drop_column("databases", "next_login")
     op.drop_column("databases", "login")
     op.execute(ROUTES_DO_NOT)
     for column in TENANTS:

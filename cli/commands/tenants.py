@@ -1,0 +1,10 @@
+"""All of `copyhold tenant …`."""
+
+from __future__ import annotations
+
+from cli.commands import closing, tenant
+
+app = tenant.app
+app.command()(closing.close)
+app.command()(closing.export)
+app.command()(closing.exports)

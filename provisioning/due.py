@@ -1,0 +1,43 @@
+"""Seeing to it that tenants whose grace has passed are erased. The roll alone says when: nothing is kept here."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import structlog
+from sqlalchemy import Engine
+
+from control_plane.registry.engine import ControlDatabaseError, transaction
+from control_plane.registry.workflows import Workflows
+from control_plane.tenants import closing
+
+LOOK_S = 1.0
+log = structlog.get_logger()
+
+
+@contextmanager
+def erasing_when_due(engine: Engine, workflows: Workflows, actor: str) -> Iterator[None]:
+    """Look every second for as long as the block lasts; any number of workers may."""
+    stopping = threading.Event()
+
+    def look() -> None:
+        while not stopping.wait(LOOK_S):
+            try:
+                with transaction(engine) as session:
+                    begun = closing.erase_due(session, workflows, actor)
+            except Exception as error:  # noqa: BLE001 - whatever it is, it is looked again: nobody else would
+                if not isinstance(error, ControlDatabaseError):
+                    log.error("due_not_looked_at", error=type(error).__name__)
+                continue
+            for slug in begun:
+                log.info("tenant_erasing", slug=slug)
+
+    thread = threading.Thread(target=look, name="due", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        stopping.set()
+        thread.join(timeout=5)

@@ -1,0 +1,83 @@
+"""How much servers hold: measured now and then by whichever worker comes first, and when somebody asks."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+
+import psycopg
+import structlog
+from sqlalchemy import func, select, update
+
+from control_plane.domain.server import Server
+from control_plane.registry import servers
+from control_plane.registry.engine import ControlDatabaseError, transaction
+from control_plane.registry.tables import ServerRow
+from provisioning.estate import Estate
+
+EVERY = timedelta(minutes=10)
+"""A thousand databases are a third of a million files to look at: a second of one core."""
+LOOK_S = 20.0
+log = structlog.get_logger()
+
+
+def measure(estate: Estate, server: Server) -> int:
+    """Bytes that all databases of a server take, recorded on the roll; psycopg.Error when it does not answer."""
+    with estate.builder(server).admin() as admin:
+        row = admin.execute("SELECT sum(pg_database_size(oid))::bigint FROM pg_database").fetchone()
+    assert row is not None
+    used = int(row[0])
+    with transaction(estate.engine) as session:
+        values = {"used_bytes": used, "measured_at": func.now()}
+        session.execute(update(ServerRow).where(ServerRow.name == server.name).values(values))
+    return used
+
+
+def measure_all(estate: Estate) -> dict[str, str]:
+    """Measure every server; by name, what kept it from being measured, in a word."""
+    with transaction(estate.engine) as session:
+        known = servers.all_servers(session)
+    failed = {}
+    for server in known:
+        try:
+            measure(estate, server)
+        except psycopg.Error as error:
+            failed[server.name] = type(error).__name__
+    return failed
+
+
+@contextmanager
+def measuring(estate: Estate) -> Iterator[None]:
+    """Measure each server every ten minutes for as long as the block lasts; of several workers one does."""
+    stopping = threading.Event()
+
+    def look() -> None:
+        while not stopping.wait(LOOK_S):
+            try:
+                while (server := _claim(estate)) is not None and not stopping.is_set():
+                    measure(estate, server)
+            except Exception as error:  # noqa: BLE001 - whatever it is, it is looked again: nobody else would
+                if not isinstance(error, ControlDatabaseError):
+                    log.warning("server_not_measured", error=type(error).__name__)
+
+    thread = threading.Thread(target=look, name="measure", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        stopping.set()
+        thread.join(timeout=5)
+
+
+def _claim(estate: Estate) -> Server | None:
+    """A server whose turn it is. It counts as measured from now on: a silent one is tried again at its next turn."""
+    due = ServerRow.measured_at.is_(None) | (ServerRow.measured_at < func.now() - EVERY)
+    query = select(ServerRow).where(due).order_by(ServerRow.name).limit(1).with_for_update(skip_locked=True)
+    with transaction(estate.engine) as session:
+        row = session.scalars(query).one_or_none()
+        if row is None:
+            return None
+        row.measured_at = func.now()
+        return servers.server_named(session, row.name)
