@@ -97,14 +97,12 @@ class Builder:
         with connect(self._dsn(database, MIGRATOR)) as migrator:
             made = sql.SQL("CREATE SCHEMA IF NOT EXISTS {} AUTHORIZATION {}")
             migrator.execute(sql.SQL("SET ROLE {}").format(sql.Identifier(OWNER)))
-            migrator.execute(made.format(sql.Identifier(schema), sql.Identifier(OWNER)))
-        bring_to(self._dsn(database, MIGRATOR), self.tenant_chain, schema, revision)
-        # After the tables: a login that is admitted in between finds them, and is let at the schema with them.
-        with connect(self._dsn(database, MIGRATOR)) as migrator, migrator.transaction():
-            migrator.execute(sql.SQL("SET LOCAL ROLE {}").format(sql.Identifier(OWNER)))
-            usage = sql.SQL("GRANT USAGE ON SCHEMA {} TO {}")
-            for (login,) in migrator.execute("SELECT name FROM tenancy.logins").fetchall():
-                migrator.execute(usage.format(sql.Identifier(schema), sql.Identifier(login)))
+            bring_to(self._dsn(database, MIGRATOR), self.tenant_chain, schema, revision)
+            # After the tables: a login that is admitted in between finds them, and is let at the schema with them.
+            with migrator.transaction():
+                usage = sql.SQL("GRANT USAGE ON SCHEMA {} TO {}")
+                for (login,) in migrator.execute("SELECT name FROM tenancy.logins").fetchall():
+                    migrator.execute(usage.format(sql.Identifier(schema), sql.Identifier(login)))
 
     def admit(self, database: str, login: str) -> None:
         """Make a login of the database and let it at the protected tables.

@@ -13,7 +13,7 @@ from control_plane.domain.server import Server
 from control_plane.registry import servers, warm
 from control_plane.registry.engine import session_of_its_own, transaction
 from control_plane.registry.fleet import Revisions
-from control_plane.registry.servers import WARM
+from control_plane.registry.servers import GONE, WARM
 from control_plane.registry.tables import DatabaseRow
 from control_plane.registry.workflows import Workflows
 from provisioning import silos
@@ -84,7 +84,7 @@ def _drop(estate: Estate, server: Server, database: DatabaseRow) -> None:
     estate.pooler.apply()
     estate.builder(server).drop_silo(database.name)
     with transaction(estate.engine) as session:
-        session.delete(servers.database(session, database.id))
+        servers.database(session, database.id).state = GONE  # runs over the fleet name it
 
 
 @contextmanager

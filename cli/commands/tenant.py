@@ -384,9 +384,8 @@ def _print_shown(tenant: TenantShown) -> None:
         ("url", tenant["url"]),
         ("created", tenant["created_at"]),
         ("activated", tenant["activated_at"]),
+        ("workflow", workflow_in_line(tenant["workflow"]) if tenant["workflow"] else None),
     ]
-    if tenant["workflow"]:
-        facts.append(("workflow", workflow_in_line(tenant["workflow"])))
     if tenant["closes_at"]:
         facts.append(("erased at", tenant["closes_at"]))
     if tenant["failure"]:

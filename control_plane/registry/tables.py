@@ -53,7 +53,7 @@ class ServerRow(Base):
     settings: Mapped[dict[str, Any]] = mapped_column(server_default=text("'{}'"))
     """What its provider has to know of it; never a secret."""
     sealed_passwords: Mapped[str | None]
-    """Of the platform's own roles there, by role, sealed for the server's name; none on one machine: sockets do without."""
+    """Of the platform's own roles there, by role, sealed for the server's name; none where sockets do without."""
     capacity_bytes: Mapped[int | None] = mapped_column(BigInteger)
     """How much its databases may hold together; without a number, as much as they like."""
     used_bytes: Mapped[int | None] = mapped_column(BigInteger)

@@ -7,9 +7,10 @@
 -- Privileges are read from access lists, not asked of has_..._privilege: what a login has by a membership, by owning
 -- or by being a superuser is found once, as that, and not again at every table.
 --
--- Parameters: own_logins (the app's in this database: the one that is used first), owner and roles
--- (the platform's), logins (all app logins of the server that are on the roll), policy (the one expression allowed), functions (fingerprints of the chain's), settings (the
--- logins' own), leakproof_cost, taken_names, taken_pattern, taken_views (what nobody but the platform may use).
+-- Parameters: own_logins (the app's in this database, the one that is used first), owner and roles (the platform's),
+-- logins (all app logins of the server that are on the roll), policy (the one expression allowed), functions
+-- (fingerprints of the chain's), settings (the logins' own), leakproof_cost, taken_names, taken_pattern, taken_views
+-- (what nobody but the platform may use).
 
 -- shared
 WITH login AS (

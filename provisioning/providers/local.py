@@ -29,6 +29,7 @@ STOP_TIMEOUT_S = 60
 LITTLE_ROOM_MB = 100
 """A new cluster takes about 40."""
 
+
 @dataclass(frozen=True, kw_only=True)
 class ClusterShape:
     """What distinguishes one cluster from the next. The port only names its socket; nothing listens on TCP."""

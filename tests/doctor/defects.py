@@ -806,8 +806,8 @@ ROLL = (
     defect(
         "a missing database",
         "control",
-        "INSERT INTO databases (id, server, name, model, alias, home_revision)"
-        f" VALUES ('{NOBODY}', 'beta', 'silo_{NOBODY}', 'silo', 'silo_{NOBODY}', '{{home_head}}')",
+        "INSERT INTO databases (id, server, name, model, alias, login, home_revision)"
+        f" VALUES ('{NOBODY}', 'beta', 'silo_{NOBODY}', 'silo', 'silo_{NOBODY}', 'silo_{NOBODY}', '{{home_head}}')",
         f"DELETE FROM databases WHERE id = '{NOBODY}'",
         "home_missing",
         "pooler_drift",

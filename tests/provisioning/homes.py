@@ -54,10 +54,10 @@ SERVERS = {Model.POOL: "alpha", Model.BRIDGE: "alpha", Model.SILO: "beta"}
 def everything_of(platform: PlatformUnderTest, tenant_id: UUID, model: Model) -> list[tuple[Any, ...]]:
     """All that there is of a tenant that has a home, with stars for its ids: the same for any two of one model."""
     with transaction(platform.engine) as session:
-        home = tenants.current_home(session, tenant_id)
-        assert home is not None
-        database = servers.database(session, home.database_id).name
-        own = home.database_id if model is Model.SILO else tenant_id
+        place = tenants.current_home(session, tenant_id)
+        assert place is not None
+        database = servers.database(session, place.database_id).name
+        own = place.database_id if model is Model.SILO else tenant_id
         values = {"id": tenant_id, "like": f"%{own.hex}%"}
         found = [tuple(row) for row in session.execute(text(ROLL), values)]
         slug = session.execute(text("SELECT slug FROM tenants WHERE id = :id"), values).scalar_one()
