@@ -8,6 +8,7 @@ import sys
 
 NAMES = {
     "fleet": "a migration of a thousand schemas and hundreds of silos against raw psycopg and django-tenants",
+    "growth": "10, 100 and 1,000 tenants: memory, disk, connections, every fleet command, what a tenant costs",
     "pooler": "one more database at a pooler that serves 100, 1,000 or 5,000",
     "provision": "from a wish to the first answered request; a thousand silos at a steady rate",
     "routing": "the road against a hard-wired handler; hundreds of silos; signup and silo creation",

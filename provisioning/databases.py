@@ -97,6 +97,7 @@ class Builder:
         with connect(self._dsn(database, MIGRATOR)) as migrator:
             made = sql.SQL("CREATE SCHEMA IF NOT EXISTS {} AUTHORIZATION {}")
             migrator.execute(sql.SQL("SET ROLE {}").format(sql.Identifier(OWNER)))
+            migrator.execute(made.format(sql.Identifier(schema), sql.Identifier(OWNER)))
             bring_to(self._dsn(database, MIGRATOR), self.tenant_chain, schema, revision)
             # After the tables: a login that is admitted in between finds them, and is let at the schema with them.
             with migrator.transaction():

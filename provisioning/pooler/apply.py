@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import fcntl
+import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -21,6 +22,8 @@ from provisioning.pooler.console import Console, console
 from provisioning.pooler.errors import PoolerRefusedError
 from provisioning.pooler.render import CONSOLE, FILES, MAIN_FILE, PoolerEntry, PoolerPlace, render
 
+SILENCE_S = 5
+"""A server that has not ended a statement so long after its time-out does not answer."""
 _SHOWN = ("host", "port", "database", "pool_size", "max_connections", "pool_mode", "force_user")
 """What SHOW DATABASES has of an entry."""
 _SETTING = re.compile(r"^(\w+) =(.*)$", re.MULTILINE)
@@ -80,6 +83,7 @@ class Pooler:
             sockets=self._settings.pooler_host,
             port=self._settings.pooler_port,
             version=version or self.version(),
+            query_timeout_s=math.ceil(self._settings.limits.statement_timeout_s) + SILENCE_S,
         )
         return render(place, self.entries() if entries is None else entries)
 

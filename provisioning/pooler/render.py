@@ -64,6 +64,8 @@ class PoolerPlace:
     port: int
     version: tuple[int, int]
     max_clients: int = 2000
+    query_timeout_s: int = 20
+    """After so long a statement's server counts as gone: longer than any statement may run."""
 
 
 def render(place: PoolerPlace, entries: Iterable[PoolerEntry]) -> Mapping[str, str]:
@@ -73,6 +75,7 @@ def render(place: PoolerPlace, entries: Iterable[PoolerEntry]) -> Mapping[str, s
         "sockets": place.sockets,
         "port": place.port,
         "max_clients": place.max_clients,
+        "query_timeout_s": place.query_timeout_s,
         "prepared_statements": place.version >= PREPARED_STATEMENTS_SINCE,
         "entries": sorted(entries, key=lambda entry: entry.alias),
     }

@@ -19,7 +19,10 @@ from provisioning.pooler.render import FILES
 from tests.cli.shell import Shell
 from tests.platform_under_test import PlatformUnderTest, TenantUnderTest
 
-POOL = {"alias", "pool_size", "clients_active", "clients_waiting", "servers_active", "servers_idle", "longest_wait_s"}
+POOL = {
+    *("alias", "server", "server_subscribed", "pool_size"),
+    *("clients_active", "clients_waiting", "servers_active", "servers_idle", "longest_wait_s"),
+}
 
 
 @pytest.fixture
@@ -90,6 +93,11 @@ def test_the_files_are_rendered_without_a_running_pooler(platform: PlatformUnder
 def test_every_alias_is_shown_with_its_pool(shell: Shell, silo_tenant: TenantUnderTest) -> None:
     pools = shell("pooler", "status", "--json").json
     assert all(pool.keys() == POOL for pool in pools)
-    assert {"pool_1", "bridge_1", f"silo_{silo_tenant.id.hex}"} <= {pool["alias"] for pool in pools}
+    home = silo_tenant.route.home
+    assert home is not None
+    assert {"pool_1", "bridge_1", home.alias} <= {pool["alias"] for pool in pools}
     assert all(pool["pool_size"] >= 1 for pool in pools)
-    assert "pool_1" in shell("pooler", "status").out
+    said = shell("pooler", "status").out
+    assert "pool_1" in said
+    subscribed = next(pool["server_subscribed"] for pool in pools if pool["server"] == "alpha")
+    assert f"alpha: {subscribed:.0%} of its connections are subscribed" in said

@@ -12,7 +12,10 @@ from control_plane.registry.engine import transaction
 from tests.cli.shell import Shell
 from tests.platform_under_test import PlatformUnderTest
 
-LISTED = {"name", "provider", "region", "models", "status", "tenants", "capacity", "connections", "warm"}
+LISTED = {
+    *("name", "provider", "region", "models", "status", "labels", "warm"),
+    *("tenants", "capacity", "connections", "subscribed", "capacity_bytes", "used_bytes", "measured_at"),
+}
 CREATE = ("tenant", "create", "Acme", "--plan", "starter")
 
 
@@ -30,6 +33,54 @@ def test_a_server_is_shown_with_its_databases(shell: Shell) -> None:
     assert {row["name"] for row in shown["databases"]} == {"pool_1", "bridge_1"}
     assert sum(row["homes"] for row in shown["databases"]) == shown["tenants"]
     assert "pool_1" in shell("server", "show", "alpha").out
+
+
+def test_a_server_tells_how_its_connections_are_shared_out(shell: Shell) -> None:
+    shown = shell("server", "show", "alpha", "--json").json
+    sizes = [row["pool_size"] for row in shown["databases"]]
+    assert all(sizes)
+    assert shown["subscribed"] == pytest.approx(sum(sizes) / shown["connections"], abs=0.001)
+    assert f"{shown['connections']}, {shown['subscribed']:.0%} subscribed" in shell("server", "show", "alpha").out
+
+
+def test_labels_and_room_decide_who_is_taken(own_shell: Shell) -> None:
+    assert own_shell("server", "label", "beta", "--add", "plan-enterprise").out == "beta is labelled plan-enterprise\n"
+    refused = own_shell(*CREATE, "--model", "silo", "--dry-run")
+    assert (refused.code, "beta: takes only the plan enterprise" in refused.error) == (1, True)
+    own_shell("server", "label", "beta", "--remove", "plan-enterprise")
+    assert own_shell(*CREATE, "--model", "silo", "--dry-run").out.startswith("beta: 1 of 2 servers fit")
+    before = own_shell("server", "show", "beta", "--json").json
+    assert own_shell("server", "room", "beta", "--bytes", "1K").code == 0
+    assert "beta: is full" not in own_shell(*CREATE, "--model", "silo", "--dry-run").error or before["used_bytes"]
+    own_shell("server", "room", "beta", "--bytes", "any")
+    assert own_shell("server", "show", "beta", "--json").json["capacity"] == before["capacity"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "said"),
+    [
+        (("grow", "beta", "--model", "silo"), 1, "Only pools and bridges are added to a server"),
+        (("grow", "beta", "--model", "pool"), 1, "beta takes no pool tenants"),
+        (("grow", "alpha", "--model", "pool", "--to", "0"), 1, "a server has 1 to 100 pool databases, not 0"),
+        (("grow", "nowhere", "--model", "pool"), 1, "there is no server 'nowhere'"),
+        (("label", "alpha"), 2, "say which: --add LABEL, --remove LABEL"),
+        (("label", "alpha", "--add", "No"), 1, "'No' is no label"),
+        (("label", "alpha", "--add", "a", "--remove", "a"), 1, "'a' cannot be added and removed at once"),
+        (("room", "alpha"), 2, "say what: --tenants N, --bytes SIZE"),
+        (("room", "alpha", "--bytes", "much"), 2, "'much' is no size"),
+        (("room", "alpha", "--tenants", "-1"), 1, "The room of a server is no number below 0"),
+    ],
+)
+def test_what_cannot_be_is_refused_and_changes_nothing(
+    shell: Shell, arguments: tuple[str, ...], code: int, said: str
+) -> None:
+    before = shell("server", "list", "--json").json
+    refused = shell("server", *arguments)
+    assert (refused.code, refused.error.startswith(said)) == (code, True), refused.error
+    now = shell("server", "list", "--json").json
+    assert [row | {"measured_at": 0, "used_bytes": 0} for row in now] == [
+        row | {"measured_at": 0, "used_bytes": 0} for row in before
+    ]
 
 
 @pytest.mark.parametrize("command", ["show", "drain", "activate"])

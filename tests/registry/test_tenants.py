@@ -6,6 +6,7 @@ import contextlib
 import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from threading import Barrier
 from uuid import UUID
 
@@ -28,6 +29,7 @@ from control_plane.registry.engine import transaction
 from control_plane.registry.tables import ApiKeyRow, HomeRow, PendingOwnerRow, TenantRow
 from control_plane.registry.workflows import Workflows
 from control_plane.routing.credentials import new_key
+from control_plane.settings import Settings
 from control_plane.tenants import service
 from control_plane.tenants.service import OwnerWish, SlugTakenError
 from provisioning import steps
@@ -165,7 +167,7 @@ def test_the_last_place_of_a_server_is_given_once(roll: Roll) -> None:
     wished = [roll.create(wish(f"tenant-{number}")) for number in range(AT_ONCE)]
     with transaction(roll.engine) as session:
         servers.register(session, server("alpha", Model.POOL, Model.BRIDGE, capacity=1))
-    tools = steps.Tools(estate=Estate(settings=None, engine=roll.engine, keyring=None, app=None), inside=None)  # type: ignore[arg-type]
+    tools = _tools(roll)
     outcomes = at_once(lambda number: steps.choose_home(tools, wished[number]))
     assert sorted(map(repr, map(type, outcomes))) == sorted([repr(type(None))] + [repr(NoServerError)] * (AT_ONCE - 1))
     with transaction(roll.engine) as session:
@@ -174,10 +176,20 @@ def test_the_last_place_of_a_server_is_given_once(roll: Roll) -> None:
 
 def test_a_home_is_chosen_once(roll: Roll) -> None:
     tenant_id = roll.create()
-    tools = steps.Tools(estate=Estate(settings=None, engine=roll.engine, keyring=None, app=None), inside=None)  # type: ignore[arg-type]
+    tools = _tools(roll)
     assert at_once(lambda _: steps.choose_home(tools, tenant_id)) == [None] * AT_ONCE
     with transaction(roll.engine) as session:
         assert len(session.scalars(select(HomeRow)).all()) == 1
+
+
+def _tools(roll: Roll) -> steps.Tools:
+    """What choosing a home works with."""
+    nowhere = Path("/nonexistent")
+    settings = Settings(
+        control_dsn="", pooler_host="", pooler_dir=nowhere, master_key_file=nowhere, snapshot_file=nowhere
+    )
+    estate = Estate(settings=settings, engine=roll.engine, keyring=None, app=None)  # type: ignore[arg-type]
+    return steps.Tools(estate=estate, inside=None, workflows=roll.workflows)  # type: ignore[arg-type]
 
 
 def at_once(do: Callable[[int], object]) -> list[object]:
