@@ -1,9 +1,9 @@
 """Waking the engine's queue when work has come, rather than have it find out at its next poll.
 
-The engine has no way of its own for that: it polls. A poll costs some 2 ms of CPU: one every 100 ms takes 2 % of a core
-for ever and adds 50 ms to the start of everything; one every 20 ms takes 10 %. So this process runs the engine's own
-loop for the queue and hands it the event by which it is stopped; its wait for that event ends early when the bell is
-rung. All limits and orders of the queue stay the engine's; a bell that nobody heard costs one poll.
+The engine has no way of its own for that: it polls, and a poll every 100 ms adds 50 ms to the start of everything, on
+average. So this process runs the engine's own loop for the queue and hands it the event by which it is stopped; its
+wait for that event ends early when the bell is rung. All limits and orders of the queue stay the engine's; a bell that
+nobody heard costs the time until the next poll.
 """
 
 from __future__ import annotations

@@ -49,11 +49,12 @@ def test_labels_and_room_decide_who_is_taken(own_shell: Shell) -> None:
     assert (refused.code, "beta: takes only the plan enterprise" in refused.error) == (1, True)
     own_shell("server", "label", "beta", "--remove", "plan-enterprise")
     assert own_shell(*CREATE, "--model", "silo", "--dry-run").out.startswith("beta: 1 of 2 servers fit")
-    before = own_shell("server", "show", "beta", "--json").json
-    assert own_shell("server", "room", "beta", "--bytes", "1K").code == 0
-    assert "beta: is full" not in own_shell(*CREATE, "--model", "silo", "--dry-run").error or before["used_bytes"]
-    own_shell("server", "room", "beta", "--bytes", "any")
-    assert own_shell("server", "show", "beta", "--json").json["capacity"] == before["capacity"]
+    assert own_shell("server", "room", "beta", "--bytes", "1K").out == "beta takes 1000 tenants, 1.0K bytes\n"
+    measured = own_shell("server", "list", "--measure", "--json").json[1]
+    refused = own_shell(*CREATE, "--model", "silo", "--dry-run")
+    assert f"beta: is full ({measured['used_bytes']} of 1024 bytes)" in refused.error
+    assert own_shell("server", "room", "beta", "--bytes", "any").out == "beta takes 1000 tenants, any number of bytes\n"
+    assert own_shell(*CREATE, "--model", "silo", "--dry-run").code == 0
 
 
 @pytest.mark.parametrize(
