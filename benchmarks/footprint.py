@@ -33,6 +33,7 @@ OURS = "footprint"
 PROCESSES = {"api": "api", "worker": "worker", "up": "supervisor"}
 """Of our own program, by its command."""
 SESSIONS = "SELECT pid, datname, application_name FROM pg_stat_activity WHERE backend_type = 'client backend'"
+WATCH = "watch"
 CLIENTS, POOLED = "pooler_clients", "pooler_servers"
 
 Counts = dict[str, int]
@@ -128,23 +129,27 @@ def most(one: Counts, other: Counts) -> Counts:
 
 
 class Counter:
-    """A process that counts connections all the time. Made by `counting`."""
+    """A process that counts connections when it is asked. Made by `counting`."""
 
     def __init__(self, process: subprocess.Popen[str]) -> None:
         self._process = process
 
     def now(self) -> Counts:
         """How many there are: clients of the pooler, its own to servers, all of each server's."""
-        return self._ask()["now"]
+        return self._ask("now")
+
+    def watch(self) -> None:
+        """Go on counting, until somebody asks."""
+        self._ask(WATCH)
 
     def most(self) -> Counts:
-        """The most of each since anything was asked last."""
-        return self._ask()["most"]
+        """The most of each since `watch`, which ends."""
+        return self._ask("most")
 
-    def _ask(self) -> dict[str, Counts]:
+    def _ask(self, what: str) -> Counts:
         assert self._process.stdin is not None
         assert self._process.stdout is not None
-        self._process.stdin.write("\n")
+        self._process.stdin.write(f"{what}\n")
         self._process.stdin.flush()
         return json.loads(self._process.stdout.readline())  # type: ignore[no-any-return]
 
@@ -158,21 +163,20 @@ def counting(data: Path) -> Iterator[Counter]:
 
 
 def main(data: Path) -> None:
-    """Answer each line with what there is now and the most there was since the line before, as JSON."""
+    """Answer each line with what there is now, as JSON; the line after `watch`, with the most there was since."""
     drop_to_owner(data)
-    layout, highest = Layout.open(data), Counts()
+    layout = Layout.open(data)
     with ExitStack() as opened:
         admins = {server: opened.enter_context(_connect(layout, server)) for server in SERVERS}
         asked = opened.enter_context(console(layout.settings()))
-        while True:
-            told, _, _ = select.select([sys.stdin], [], [], LOOK_S)
-            now = _count(admins, asked)
-            highest = most(highest, now)
-            if told:
-                if not sys.stdin.readline():
-                    return
-                print(json.dumps({"now": now, "most": highest}), flush=True)
-                highest = {}
+        for line in sys.stdin:
+            found = _count(admins, asked)
+            print(json.dumps(found), flush=True)
+            if line.strip() == WATCH:
+                while not select.select([sys.stdin], [], [], LOOK_S)[0]:
+                    found = most(found, _count(admins, asked))
+                sys.stdin.readline()
+                print(json.dumps(found), flush=True)
 
 
 def _count(admins: Mapping[str, psycopg.Connection[Any]], asked: Console) -> Counts:

@@ -7,6 +7,7 @@ COPYHOLD_BENCH_PRICE_DISK (0.10).
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import statistics
@@ -134,7 +135,7 @@ class Filled:
         found: dict[str, float | None] = {}
         for model in Model:
             more = self.counts[model] - before.counts[model]
-            found[model] = round((self.homes_mb[model] - before.homes_mb[model]) / more, 4) if more else None
+            found[str(model)] = round((self.homes_mb[model] - before.homes_mb[model]) / more, 4) if more else None
         return found
 
 
@@ -154,7 +155,7 @@ class Bench:
         for counts in steps:
             self._grow(counts)
             found.append(self._look(counts))
-            _say(str(found[-1]))
+            _say(json.dumps(found[-1]))
         return {"sizes": found, "prices": asdict(self.prices)}
 
     def _grow(self, counts: Mapping[Model, int]) -> None:
@@ -188,6 +189,7 @@ class Bench:
         until(lambda: not self.counter.now()[POOLED], what="the pooler is at rest", deadline_s=REST_WITHIN_S)
         stored, idle, rest = disk(self.platform.layout), memory(self.platform.layout), self.counter.now()
         order = random.Random(7).sample(self.requests, len(self.requests))
+        self.counter.watch()
         measure(self.platform.port, order.__getitem__, requests=len(order), clients=CLIENTS)
         load, busy = self.counter.most(), memory(self.platform.layout)
         before, self.filled = self.filled, Filled(counts=counts, homes_mb=stored.homes_mb)
@@ -203,8 +205,8 @@ class Bench:
             "disk_per_tenant_mb": self.filled.each_since(before),
             "connections": {"rest": rest, "load": load},
             "commands_s": {command: self._timed(command) for command in COMMANDS},
-            "cost_per_tenant": {model: round(cost.whole, 4) for model, cost in each.items()},
-            "cost_of_own": {model: round(cost.own, 4) for model, cost in each.items()},
+            "cost_per_tenant": {str(model): round(cost.whole, 4) for model, cost in each.items()},
+            "cost_of_own": {str(model): round(cost.own, 4) for model, cost in each.items()},
         }
 
     def _timed(self, command: str) -> float:

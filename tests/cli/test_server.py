@@ -60,16 +60,16 @@ def test_labels_and_room_decide_who_is_taken(own_shell: Shell) -> None:
 @pytest.mark.parametrize(
     ("arguments", "code", "said"),
     [
-        (("grow", "beta", "--model", "silo"), 1, "Only pools and bridges are added to a server"),
-        (("grow", "beta", "--model", "pool"), 1, "beta takes no pool tenants"),
-        (("grow", "alpha", "--model", "pool", "--to", "0"), 1, "a server has 1 to 100 pool databases, not 0"),
+        (("grow", "beta", "--model", "silo"), 2, "Only pools and bridges are added to a server"),
+        (("grow", "beta", "--model", "pool"), 2, "beta takes no pool tenants"),
+        (("grow", "alpha", "--model", "pool", "--to", "0"), 2, "a server has 1 to 100 pool databases, not 0"),
         (("grow", "nowhere", "--model", "pool"), 1, "there is no server 'nowhere'"),
         (("label", "alpha"), 2, "say which: --add LABEL, --remove LABEL"),
-        (("label", "alpha", "--add", "No"), 1, "'No' is no label"),
-        (("label", "alpha", "--add", "a", "--remove", "a"), 1, "'a' cannot be added and removed at once"),
+        (("label", "alpha", "--add", "No"), 2, "'No' is no label"),
+        (("label", "alpha", "--add", "a", "--remove", "a"), 2, "'a' cannot be added and removed at once"),
         (("room", "alpha"), 2, "say what: --tenants N, --bytes SIZE"),
         (("room", "alpha", "--bytes", "much"), 2, "'much' is no size"),
-        (("room", "alpha", "--tenants", "-1"), 1, "The room of a server is no number below 0"),
+        (("room", "alpha", "--tenants", "-1"), 2, "The room of a server is no number below 0"),
     ],
 )
 def test_what_cannot_be_is_refused_and_changes_nothing(
