@@ -55,7 +55,7 @@ def test_a_tenant_is_made_and_shown(shell: Shell, model: str, server: str) -> No
     assert made.keys() == SHOWN | {"seconds", "sign_in_link"}
     assert (made["slug"], made["name"], made["model"], made["status"]) == (slug, "Globex & Co", model, "active")
     assert (made["server"], made["epoch"], made["revision"]) == (server, 1, "0002")
-    assert made["home"].keys() == {"server", "database", "schema", "model"}
+    assert made["home"].keys() == {"server", "database", "schema", "model", "reason"}
     assert made["sign_in_link"] is None
     shown = shell("tenant", "show", slug, "--json").json
     assert shown == {key: made[key] for key in SHOWN}

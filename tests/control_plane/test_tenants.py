@@ -210,7 +210,8 @@ async def test_a_workflows_progress_is_found_by_its_id(fresh: ControlPlane) -> N
     await onboarded(fresh)
     workflow_id = str(fresh.tenant("acme").workflow_id)
     support = fresh.staff(StaffRole.SUPPORT)
-    assert (await support.get(f"/admin/workflows/{workflow_id}")).json() == {"id": workflow_id, "steps": []}
+    found = (await support.get(f"/admin/workflows/{workflow_id}")).json()
+    assert (found["id"], found["state"], found["steps"]) == (workflow_id, "requested", [])
     with transaction(fresh.engine) as session:
         progress.record(session, workflow_id, 0, "choose_home", 12)
     (step,) = (await support.get(f"/admin/workflows/{workflow_id}")).json()["steps"]

@@ -92,8 +92,8 @@ def tokens_for(tenant: UUID) -> Iterator[None]:
     """In this process, every visit is let in as that tenant, whoever it is for."""
     genuine = tokens.minted
 
-    def minted(keyring: Any, home: Any, _tenant: UUID, *rest: Any) -> str:
-        return genuine(keyring, home, tenant, *rest)
+    def minted(keyring: Any, home: Any, _tenant: UUID, *rest: Any, **named: Any) -> str:
+        return genuine(keyring, home, tenant, *rest, **named)
 
     with patch.object(tokens, "minted", minted):
         yield
