@@ -11,6 +11,7 @@ from control_plane.registry.engine import transaction
 from control_plane.registry.fleet import FleetBusyError
 from migrations.fleet.events import Hands
 from migrations.fleet.run import FleetMigration
+from provisioning.comparing import comparer
 from provisioning.probing import prober
 from provisioning.steps import Tools
 
@@ -20,8 +21,13 @@ BUSY_PAUSE_S = 2.0
 
 def carry_out(tools: Tools, run_id: UUID) -> None:
     """Do the run, or what a worker that died left of it. Another that goes on is waited for, some minutes at most."""
-    migration = FleetMigration(tools.estate.engine, tools.estate.chain)
-    hands = Hands(tell=lambda _: None, stop=threading.Event(), probe=prober(tools.estate))
+    migration = FleetMigration(tools.estate.engine, tools.estate.chain, tools.estate.doors)
+    hands = Hands(
+        tell=lambda _: None,
+        stop=threading.Event(),
+        probe=prober(tools.estate),
+        compare=comparer(tools.estate, migration),
+    )
     busy = ""
     for _ in range(BUSY_TRIES):
         try:

@@ -117,6 +117,13 @@ def waves(session: Session, run_id: UUID) -> dict[int, dict[str, int]]:
     return counted
 
 
+def targets(session: Session, run_id: UUID) -> set[tuple[UUID, str, str]]:
+    """The targets of a run: database, chain and schema."""
+    row = MigrationTargetRow
+    query = select(row.database_id, row.chain, row.schema).where(row.run_id == run_id)
+    return {(database_id, chain, schema) for database_id, chain, schema in session.execute(query)}
+
+
 def news(session: Session, run_id: UUID, marker: str | None) -> tuple[list[TargetNews], str]:
     """The targets that have ended since `marker`, all of them without one, and the marker for the next call."""
     rows = session.execute(_NEWS, {"run": run_id, "marker": marker}).all()

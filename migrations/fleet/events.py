@@ -68,3 +68,7 @@ class Hands:
     """Asked before each wave but the first."""
     probe: Callable[[Sequence[Target]], list[str]] | None = None
     """Asks some targets whether they are served, and says what is wrong."""
+    compare: Callable[[UUID], str | None] | None = None
+    """Asked at the end of a run of which nothing failed: holds its targets against freshly built ones, and says in which
+    way they differ. A run whose targets do is recorded as failed.
+    """

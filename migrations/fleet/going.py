@@ -20,6 +20,7 @@ from sqlalchemy import Engine
 
 from control_plane.domain.errors import CopyholdError
 from control_plane.domain.server import Server
+from control_plane.doors import Doors
 from control_plane.registry import fleet, servers
 from control_plane.registry.engine import transaction
 from control_plane.registry.fleet import TargetOutcome
@@ -49,6 +50,7 @@ class Going:
 
     engine: Engine
     chain: Chain
+    doors: Doors
     run_id: UUID
     wishes: Wishes
     actor: str
@@ -84,7 +86,9 @@ class Going:
                 last = max((wave.number for wave in work.waves), default=0)
                 reason = self._not_begun() if self.retry else self._latecomers(last)
             failed = any(outcome.error for outcome in self._outcomes)
-            state = "stopped" if reason else "failed" if failed else "done"
+            differs = None if reason or failed or self.hands.compare is None else self.hands.compare(self.run_id)
+            state = "stopped" if reason else "failed" if failed or differs else "done"
+            reason = reason or differs
         finally:
             self._python.close()
             with transaction(self.engine) as session:
@@ -249,14 +253,16 @@ class Going:
 
     def _in_python(self, target: Target) -> Callable[[str, Phase], None]:
         def run(schema: str, phase: Phase) -> None:
-            dsn = servers.direct_dsn(self._servers[target.server], target.database, MIGRATOR)
-            self._python.run(dsn, self.chain, schema, phase)
+            self._python.run(self._dsn(target), self.chain, schema, phase)
 
         return run
 
     def _database(self, target: Target) -> Database:
         with self._reaching.trying(target.server):
-            return Database.open(servers.direct_dsn(self._servers[target.server], target.database, MIGRATOR))
+            return Database.open(self._dsn(target))
+
+    def _dsn(self, target: Target) -> str:
+        return self.doors.dsn(self._servers[target.server], target.database, MIGRATOR)
 
     @cached_property
     def _servers(self) -> Mapping[str, Server]:
@@ -296,7 +302,7 @@ class Going:
     def _ailing(self, wave: Wave) -> str | None:
         targets = [step.target for step in wave.steps]
         until = time.monotonic() + HEALTHY_WITHIN_S
-        while found := [*health.problems(self._servers, targets), *self._probed(targets)]:
+        while found := [*health.problems(self.doors, self._servers, targets), *self._probed(targets)]:
             if time.monotonic() > until:
                 return "; ".join(found)
             if self.hands.stop.wait(HEALTH_POLL_S):

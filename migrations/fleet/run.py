@@ -11,6 +11,7 @@ from sqlalchemy import Engine
 from control_plane import audit
 from control_plane.domain.errors import ConflictError, CopyholdError, Kind
 from control_plane.domain.ids import new_id
+from control_plane.doors import Doors
 from control_plane.registry import fleet, fleet_runs, reports, servers
 from control_plane.registry.engine import transaction
 from control_plane.registry.fleet import FleetBusyError, Revisions
@@ -33,8 +34,8 @@ class NothingToResumeError(ConflictError):
 class FleetMigration:
     """One fleet, one tenant chain: look at it, plan, run."""
 
-    def __init__(self, engine: Engine, chain: Chain) -> None:
-        self._engine, self._chain = engine, chain
+    def __init__(self, engine: Engine, chain: Chain, doors: Doors) -> None:
+        self._engine, self._chain, self._doors = engine, chain, doors
 
     def targets(self) -> list[Target]:
         """Every target of both chains as the ledger knows it."""
@@ -103,7 +104,7 @@ class FleetMigration:
             among = [each for each in self.targets() if (each.database_id, each.chain, each.schema) in left]
             with transaction(self._engine) as session:
                 known = {server.name: server for server in servers.all_servers(session)}
-            seen = reality.seen(known, among, or_recorded=True)
+            seen = reality.seen(self._doors, known, among, or_recorded=True)
             looked = plan(seen, HOME.head, self._chain, wished)
             waves: dict[int, list[Step]] = {}
             for step in looked.steps:
@@ -160,8 +161,9 @@ class FleetMigration:
                 with listening(self._engine, row.id, hands.stop):
                     return self._going(row.id, wished, row.actor, hands, still_held).through(work)
             self._set_wanted(wished)
+            differs = hands.compare(row.id) if hands.compare is not None else None
             with transaction(self._engine) as session:
-                fleet.end_run(session, row.id, "done")
+                fleet.end_run(session, row.id, "failed" if differs else "done", differs)
             return _nothing_to_do(work)
 
     def _going(
@@ -177,6 +179,7 @@ class FleetMigration:
         return Going(
             engine=self._engine,
             chain=self._chain,
+            doors=self._doors,
             run_id=run_id,
             wishes=wishes,
             actor=actor,
@@ -191,7 +194,7 @@ class FleetMigration:
     def _seen(self) -> list[Target]:
         with transaction(self._engine) as session:
             known = {server.name: server for server in servers.all_servers(session)}
-        found = reality.seen(known, before := self.targets())
+        found = reality.seen(self._doors, known, before := self.targets())
         changed = [
             recorded(target, "done", target.revision)
             for target, was in zip(_in_order(found), _in_order(before), strict=True)

@@ -88,6 +88,22 @@ def test_a_run_is_stopped_and_what_is_in_flight_is_finished(fleet: FleetUnderTes
     assert ops.post(f"{RUNS}/{run}/stop").status_code == 409
 
 
+def test_a_target_that_is_not_as_built_anew_is_told_at_the_end(fleet: FleetUnderTest, ops: httpx.Client) -> None:
+    odd = fleet.of("silo")[0]
+    with fleet.platform.home_of(odd) as home:
+        home.execute("ALTER TABLE sessions ADD COLUMN odd int")
+        try:
+            run = start(ops)
+            until(lambda: state(ops, run) == "failed", what="the run has ended")
+        finally:
+            home.execute("ALTER TABLE sessions DROP COLUMN odd")
+    details = ops.get(f"{RUNS}/{run}").json()
+    database, schema = place_of(odd)
+    assert f"{database} / {schema}: column sessions.odd unexpected" in details["reason"]
+    assert details["failed"] == []
+    assert fleet.behind() == set()
+
+
 def test_what_cannot_be_ends_the_run_with_the_reason(fleet: FleetUnderTest, ops: httpx.Client) -> None:
     run = start(ops, to="0999")
     until(lambda: state(ops, run) == "failed", what="the run has failed")
