@@ -1,4 +1,4 @@
-"""Holding the targets of a run against freshly built ones at its end, where nobody watches who could be shown it all."""
+"""Holding the targets of a run against freshly built ones at its end, where nobody watches who could be shown all."""
 
 from __future__ import annotations
 

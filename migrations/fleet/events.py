@@ -69,6 +69,6 @@ class Hands:
     probe: Callable[[Sequence[Target]], list[str]] | None = None
     """Asks some targets whether they are served, and says what is wrong."""
     compare: Callable[[UUID], str | None] | None = None
-    """Asked at the end of a run of which nothing failed: holds its targets against freshly built ones, and says in which
-    way they differ. A run whose targets do is recorded as failed.
+    """Asked at the end of a run of which nothing failed: holds its targets against freshly built ones, and says how
+    they differ. A run whose targets do is recorded as failed.
     """
