@@ -7,6 +7,7 @@ import json
 import sys
 
 NAMES = {
+    "blackhole": "a silo whose server falls silent under load, and what the other tenants notice",
     "fleet": "a migration of a thousand schemas and hundreds of silos against raw psycopg and django-tenants",
     "growth": "10, 100 and 1,000 tenants: memory, disk, connections, every fleet command, what a tenant costs",
     "pooler": "one more database at a pooler that serves 100, 1,000 or 5,000",

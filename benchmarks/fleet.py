@@ -28,9 +28,9 @@ from psycopg import sql
 from benchmarks import peer
 from control_plane.domain.server import Server
 from control_plane.domain.tenant import Model
+from control_plane.doors import SOCKETS
 from control_plane.registry import fleet, servers, tenants
 from control_plane.registry.engine import transaction
-from control_plane.registry.servers import direct_dsn
 from migrations.fleet.chains import tenant_chain
 from migrations.fleet.plan import Target
 from migrations.fleet.run import FleetMigration
@@ -191,7 +191,7 @@ class Bench:
     @staticmethod
     def _replay_in(crew: Sequence[tuple[Server, str, list[str]]], phases: Sequence[tuple[bool, str]]) -> None:
         for server, database, schemas in crew:
-            with psycopg.connect(direct_dsn(server, database, MIGRATOR), autocommit=True) as connection:
+            with psycopg.connect(SOCKETS.dsn(server, database, MIGRATOR), autocommit=True) as connection:
                 connection.execute("SET ROLE copyhold_owner")
                 for schema in schemas:
                     connection.execute(sql.SQL("SET search_path = {}").format(sql.Identifier(schema)))
@@ -208,7 +208,7 @@ class Bench:
             (server, database), schemas = item
             one = sql.SQL("SELECT {}, version_num FROM {}")
             each = [one.format(sql.Literal(name), sql.Identifier(name, "alembic_version")) for name in schemas]
-            with psycopg.connect(direct_dsn(self.servers[server], database, MIGRATOR), autocommit=True) as connection:
+            with psycopg.connect(SOCKETS.dsn(self.servers[server], database, MIGRATOR), autocommit=True) as connection:
                 for start in range(0, len(each), 500):
                     connection.execute(sql.SQL(" UNION ALL ").join(each[start : start + 500])).fetchall()
 
@@ -221,7 +221,7 @@ class Bench:
 
         def one(item: tuple[Server, str, list[str]]) -> None:
             server, database, schemas = item
-            with psycopg.connect(direct_dsn(server, database, MIGRATOR), autocommit=True) as connection:
+            with psycopg.connect(SOCKETS.dsn(server, database, MIGRATOR), autocommit=True) as connection:
                 connection.execute("SET ROLE copyhold_owner")
                 for schema in schemas:
                     connection.execute(sql.SQL("SET search_path = {}").format(sql.Identifier(schema)))
@@ -236,7 +236,7 @@ class Bench:
         self._both_to(to)
 
     def _targets(self) -> list[Target]:
-        return [t for t in FleetMigration(self.platform.engine, self.chain).targets() if t.chain == "tenant"]
+        return [t for t in FleetMigration(self.platform.engine, self.chain, SOCKETS).targets() if t.chain == "tenant"]
 
     def _command(self, *arguments: str, allowed: tuple[int, ...] = (0,)) -> Command:
         settings = self.platform.settings

@@ -26,6 +26,7 @@ from cli.supervisor.tools import find_tool
 from control_plane.domain.names import SHARED_SCHEMA
 from control_plane.domain.server import Server
 from control_plane.domain.tenant import Model
+from control_plane.doors import SOCKETS
 from control_plane.registry import servers
 from control_plane.registry.engine import control_engine, transaction
 from control_plane.settings import Settings
@@ -156,12 +157,12 @@ def _timed_ms(do: Callable[[], object]) -> float:
 
 
 def _control_database(server: Server, name: str) -> str:
-    with connect(servers.direct_dsn(server, "postgres", SUPERUSER)) as admin:
+    with connect(SOCKETS.dsn(server, "postgres", SUPERUSER)) as admin:
         admin.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
         if admin.execute("SELECT FROM pg_database WHERE datname = %s", [LIVE]).fetchone() is None:
             admin.execute(sql.SQL("CREATE DATABASE {0}").format(sql.Identifier(LIVE)))
             admin.execute(sql.SQL("CREATE ROLE {0} LOGIN").format(sql.Identifier(LIVE)))
-    dsn = servers.direct_dsn(server, name, SUPERUSER)
+    dsn = SOCKETS.dsn(server, name, SUPERUSER)
     bring_to(dsn, CONTROL, SHARED_SCHEMA, CONTROL.head, owner=SUPERUSER)
     return dsn
 

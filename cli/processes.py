@@ -17,6 +17,7 @@ from starlette.types import ASGIApp
 
 from cli.wiring import Platform, open_platform
 from control_plane.api.app import ControlParts, create_control_app
+from control_plane.api.dismissal import Dismissing
 from control_plane.api.dispatch import ByHost
 from control_plane.log import configure_logging
 from control_plane.registry import processes
@@ -105,7 +106,8 @@ async def _lifespan(platform: Platform, older: frozenset[str], app: Starlette) -
             source=road.source,
         )
         app.state.base_domain = settings.base_domain
-        app.state.control, app.state.tenant = create_control_app(parts), platform.app.create_asgi(road)
+        app.state.control = create_control_app(parts)
+        app.state.tenant = Dismissing(platform.app.create_asgi(road), roll, settings.base_domain)
         _settle_garbage()
         yield
     finally:

@@ -16,6 +16,7 @@ from cli.actor import acting_person
 from cli.options import data_folder
 from cli.supervisor.privileges import drop_to_owner
 from control_plane.domain.errors import UnavailableError
+from control_plane.doors import Doors
 from control_plane.keyring import Keyring
 from control_plane.registry.engine import ControlDatabaseError, control_engine
 from control_plane.routing.seam import TenantApp, load_tenant_app
@@ -72,16 +73,22 @@ class Platform:
         """The fleet and what can be done to it."""
         from migrations.fleet.run import FleetMigration
 
-        return FleetMigration(self.engine, self.chain)
+        return FleetMigration(self.engine, self.chain, self.doors)
 
     @property
     def pooler(self) -> Pooler:
         """The pooler."""
+        from control_plane.stores.secrets import Secrets
         from provisioning.pooler.apply import Pooler
 
-        return Pooler(self.settings, self.engine)
+        return Pooler(self.settings, self.engine, Secrets(self.settings, self.keyring))
 
-    @property
+    @cached_property
+    def doors(self) -> Doors:
+        """The way to every server."""
+        return Doors.of(self.settings, self.keyring)
+
+    @cached_property
     def estate(self) -> Estate:
         """What provisioning works with."""
         from provisioning.estate import Estate

@@ -19,7 +19,7 @@ class Limits(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     client_connections: Annotated[int, Field(ge=1, le=5000)] = 100
-    """Connections of one API process to the pooler, idle ones included."""
+    """Connections of one API process to the pooler, idle ones included; the pooler takes 2,000 of all together."""
     connection_waiters: Annotated[int, Field(ge=1)] = 1000
     """Requests that may wait for a connection; the next one is answered 503."""
     connection_wait_s: Annotated[float, Field(gt=0)] = 5.0
@@ -35,7 +35,8 @@ class Limits(BaseModel):
     """How long a request waits for a tenant that is being moved."""
     freeze_waiters: Annotated[int, Field(ge=1)] = 500
     body_bytes: Annotated[int, Field(ge=1024)] = 256 * 1024
-    feed_poll_s: Annotated[float, Field(gt=0)] = 2.0
+    feed_poll_s: Annotated[float, Field(gt=0)] = 0.8
+    """How long at most until a change is found that nobody was told of: a suspension counts within a second."""
     session_life_s: Annotated[int, Field(ge=60)] = 14 * 24 * 3600
     ticket_life_s: Annotated[int, Field(ge=1, le=300)] = 30
     control_timeout_s: Annotated[float, Field(gt=0)] = 5.0

@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 
 from control_plane import audit
 from control_plane.domain.errors import ConflictError
-from control_plane.domain.server import Server
+from control_plane.domain.server import Server, ServerStatus
 from control_plane.domain.tenant import Model, Status
 from control_plane.registry import exports, fleet, servers, tenants
 from control_plane.registry.engine import transaction
@@ -50,6 +50,11 @@ class _Place:
     database: DatabaseRow
     server: Server
 
+    @property
+    def is_lost(self) -> bool:
+        """Whether nobody will ever come there again."""
+        return self.server.status is ServerStatus.LOST
+
 
 def close_fence(estate: Estate, tenant_id: UUID) -> None:
     """Have the home itself refuse the tenant, so that an old snapshot cannot revive it; unless it is back by now."""
@@ -57,7 +62,7 @@ def close_fence(estate: Estate, tenant_id: UUID) -> None:
         # Locked while the fence is set: of two that change it at once, the roll says which one came last.
         tenant = tenants.get(session, tenant_id, lock=True)
         place = _place(session, tenant_id)
-        if Status(tenant.status) is Status.CLOSING and place is not None:
+        if Status(tenant.status) is Status.CLOSING and place is not None and not place.is_lost:
             # One that failed may have no fence yet, and one that is half erased has none any more.
             with suppress(FenceMissingError):
                 _set_fence(estate, place, tenant_id, "closed")
@@ -85,7 +90,7 @@ def export_last(estate: Estate, tenant_id: UUID) -> None:
         if tenant is None or not tenant.export_first or tenant.activated_at is None:
             return
         place = _place(session, tenant_id)
-        if place is None or place.database.state == GOING:
+        if place is None or place.is_lost or place.database.state == GOING:
             return
         export_id = (exports.last_before_erasing(session, tenant) or exports.add(session, tenant_id, ACTOR)).id
     write(estate, export_id)
@@ -114,17 +119,17 @@ def erase_home(estate: Estate, tenant_id: UUID) -> None:
     with transaction(estate.engine) as session:
         tenant = _to_be_erased(session, tenant_id)
         place = _place(session, tenant_id)
-    if tenant is None or place is None:
+    if tenant is None or place is None or place.is_lost:
         return
     database = place.database.name
     if place.home.model == Model.SILO:
         estate.builder(place.server).drop_silo(database)
         return
     if place.home.model == Model.BRIDGE:
-        erasing.drop_schema(place.server, database, place.home.schema)
+        erasing.drop_schema(estate.doors, place.server, database, place.home.schema)
     else:
-        erasing.erase_rows(place.server, database, place.home.schema, tenant_id)
-    erasing.drop_fence(place.server, database, tenant_id)
+        erasing.erase_rows(estate.doors, place.server, database, place.home.schema, tenant_id)
+    erasing.drop_fence(estate.doors, place.server, database, tenant_id)
 
 
 def strike_off(estate: Estate, tenant_id: UUID) -> None:
@@ -145,7 +150,8 @@ def strike_off(estate: Estate, tenant_id: UUID) -> None:
         tenant.name, tenant.labels = tenant.slug, []
         tenant.wanted_server = tenant.wanted_region = None
         tenant.closed_at = func.now()
-        audit.record(session, ACTOR, "tenant.erased", tenant.slug, tenant_id=tenant_id)
+        lost = place.server.name if place is not None and place.is_lost else None
+        audit.record(session, ACTOR, "tenant.erased", tenant.slug, tenant_id=tenant_id, lost_with=lost)
 
 
 def not_erased(estate: Estate, tenant_id: UUID, reason: str) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from uuid import UUID
 
@@ -14,14 +14,13 @@ from psycopg import sql
 from control_plane.domain.errors import CopyholdError, UnavailableError
 from control_plane.domain.names import SHARED_SCHEMA, first_login, second_login, template_database
 from control_plane.domain.server import Server
+from control_plane.doors import Doors
 from control_plane.registry.fleet import Revisions
-from control_plane.registry.servers import direct_dsn
 from migrations.fleet.chains import HOME, Chain
-from migrations.fleet.replay import bring_to
+from migrations.fleet.replay import Database, bring, bring_to
 from provisioning.roles import (
     MIGRATOR,
     OWNER,
-    SUPERUSER,
     Connection,
     connect,
     database_exists,
@@ -59,10 +58,11 @@ class Builder:
 
     server: Server
     tenant_chain: Chain
+    doors: Doors
 
     def admin(self, database: str = "postgres") -> Connection:
-        """A superuser's connection; use it as a context manager."""
-        return connect(self._dsn(database, SUPERUSER))
+        """Its administrator's connection; use it as a context manager."""
+        return connect(self._dsn(database, self.server.admin))
 
     def build_shared(self, name: str, revisions: Revisions, *, with_tables: bool) -> None:
         """A pool database (with tenant tables) or a bridge database (without; its schemas get them)."""
@@ -72,18 +72,20 @@ class Builder:
         self._furnish(name, revisions, with_tables=with_tables)
         self.admit(name, first_login(name))
 
-    def copy_silo(self, name: str, revisions: Revisions) -> None:
+    def copy_silo(self, name: str, revisions: Revisions, key: bytes | None = None) -> None:
         """A silo database, copied from the server's template of those revisions (made first if there is none).
 
-        One that was copied before, when others were wanted, is brought to them.
+        One that was copied before, when others were wanted, is brought to them. With a key, that is its signing key.
         """
         with self.admin() as admin:
             there = database_exists(admin, name)
             if not there:
                 self._copy_template(admin, name, revisions)
-        self.admit(name, first_login(name))
+        self.admit(name, first_login(name), None if there else key)
         if there:
             self._bring_to(name, revisions, with_tables=True)
+            if key is not None:
+                self.install_key(name, key)
 
     def drop_silo(self, name: str) -> None:
         """A silo database and its logins, whoever is connected; any of them may be gone already."""
@@ -94,21 +96,24 @@ class Builder:
 
     def build_schema(self, database: str, schema: str, revision: str) -> None:
         """A bridge tenant's schema with the tenant tables at `revision`."""
-        with connect(self._dsn(database, MIGRATOR)) as migrator:
+        dsn = self._dsn(database, MIGRATOR)
+        with closing(Database.open(dsn)) as opened:
+            migrator = opened.connection
             made = sql.SQL("CREATE SCHEMA IF NOT EXISTS {} AUTHORIZATION {}")
-            migrator.execute(sql.SQL("SET ROLE {}").format(sql.Identifier(OWNER)))
             migrator.execute(made.format(sql.Identifier(schema), sql.Identifier(OWNER)))
-            bring_to(self._dsn(database, MIGRATOR), self.tenant_chain, schema, revision)
+            bring(opened, dsn, self.tenant_chain, schema, revision)
             # After the tables: a login that is admitted in between finds them, and is let at the schema with them.
             with migrator.transaction():
+                migrator.execute("SET LOCAL lock_timeout = 0")  # Whoever is admitted is waited for.
                 usage = sql.SQL("GRANT USAGE ON SCHEMA {} TO {}")
                 for (login,) in migrator.execute("SELECT name FROM tenancy.logins").fetchall():
                     migrator.execute(usage.format(sql.Identifier(schema), sql.Identifier(login)))
 
-    def admit(self, database: str, login: str) -> None:
+    def admit(self, database: str, login: str, key: bytes | None = None) -> None:
         """Make a login of the database and let it at the protected tables.
 
-        Whoever is making tables there is waited for: what is made after that is granted to all who are admitted.
+        Whoever is making tables there is waited for: what is made after that is granted to all who are admitted. A key
+        is for a database in which nobody has been yet.
         """
         with self.admin(database) as admin, admin.transaction():
             restrict_database(admin, database)
@@ -119,6 +124,8 @@ class Builder:
                 )
             )
             admin.execute("SELECT tenancy.admit(%s::name)", [login])
+            if key is not None:
+                _put_key(admin, key)
 
     def retire(self, database: str, login: str) -> None:
         """Have nobody log in with it any more, end the sessions of those who have, and let it at nothing made later."""
@@ -149,11 +156,7 @@ class Builder:
             migrator.execute(
                 f"SET LOCAL lock_timeout = {KEY_WAIT_MS}; SET LOCAL ROLE {OWNER}; LOCK TABLE tenancy.keys; RESET ROLE"
             )
-            migrator.execute(
-                'INSERT INTO tenancy.keys (inner_pad, outer_pad) VALUES (%s, %s) ON CONFLICT ("only")'
-                " DO UPDATE SET inner_pad = excluded.inner_pad, outer_pad = excluded.outer_pad",
-                context_pads(key),
-            )
+            _put_key(migrator, key)
 
     def ensure_fence(self, database: str, tenant_id: UUID, epoch: int) -> None:
         """A fence in state `ready`, unless the tenant has one there."""
@@ -238,13 +241,21 @@ class Builder:
             bring_to(self._dsn(name, MIGRATOR), self.tenant_chain, SHARED_SCHEMA, revisions.tenant)
 
     def _dsn(self, database: str, role: str) -> str:
-        return direct_dsn(self.server, database, role)
+        return self.doors.dsn(self.server, database, role)
 
 
 def context_pads(key: bytes) -> tuple[bytes, bytes]:
     """A signing key as tenancy.keys holds it: the inner and outer pad of HMAC."""
     block = key.ljust(HMAC_BLOCK_BYTES, b"\0")
     return bytes(byte ^ 0x36 for byte in block), bytes(byte ^ 0x5C for byte in block)
+
+
+def _put_key(connection: Connection, key: bytes) -> None:
+    connection.execute(
+        'INSERT INTO tenancy.keys (inner_pad, outer_pad) VALUES (%s, %s) ON CONFLICT ("only")'
+        " DO UPDATE SET inner_pad = excluded.inner_pad, outer_pad = excluded.outer_pad",
+        context_pads(key),
+    )
 
 
 def _template_name(revisions: Revisions) -> str:

@@ -7,43 +7,67 @@ from uuid import UUID
 from psycopg import sql
 
 from control_plane.domain.server import Server
-from control_plane.registry.servers import direct_dsn
+from control_plane.doors import Doors
 from provisioning.exports.content import TENANT_ID, tables_in
-from provisioning.roles import MIGRATOR, MOVER, OWNER, connect
+from provisioning.roles import MIGRATOR, MOVER, OWNER, Connection, connect
 
 BATCH_ROWS = 5000
 LOCK_TIMEOUT_S = 10
 _SOME = sql.SQL(
     "DELETE FROM {table} WHERE ctid = ANY (ARRAY(SELECT ctid FROM {table} WHERE {tenant} = %s LIMIT {most}))"
 )
+_MAY_LEAVE_OUT_CHECKS = "SELECT has_parameter_privilege('session_replication_role', 'SET')"
 _PATIENTLY = sql.SQL("SET lock_timeout = {}").format(sql.Literal(f"{LOCK_TIMEOUT_S}s"))
 
 
-def erase_rows(server: Server, database: str, schema: str, tenant_id: UUID) -> None:
+def erase_rows(doors: Doors, server: Server, database: str, schema: str, tenant_id: UUID) -> None:
     """Delete the tenant's rows from every table of a schema that tenants share, some at a time, each time committed.
 
     In whatever order: nobody enters any more, and references are not checked, so that none has to be searched for.
+    Where the server does not let us leave that out, all go at once, and references are checked when all are gone.
     """
-    with connect(direct_dsn(server, database, MOVER)) as mover:
+    with connect(doors.dsn(server, database, MOVER)) as mover:
         mover.execute(_PATIENTLY)
-        mover.execute("SET session_replication_role = replica")
-        for table in tables_in(mover, schema):
-            some = _SOME.format(
-                table=sql.Identifier(schema, table), tenant=sql.Identifier(TENANT_ID), most=sql.Literal(BATCH_ROWS)
-            )
-            while mover.execute(some, [tenant_id]).rowcount:
-                pass
+        erase_rows_over(mover, schema, tenant_id)
 
 
-def drop_schema(server: Server, database: str, schema: str) -> None:
+def erase_rows_over(mover: Connection, schema: str, tenant_id: UUID) -> None:
+    """The same over a connection of the mover's, which checks no references from then on."""
+    if mover.execute(_MAY_LEAVE_OUT_CHECKS).fetchone() != (True,):
+        _erase_at_once(mover, schema, tenant_id)
+        return
+    mover.execute("SET session_replication_role = replica")
+    for table in tables_in(mover, schema):
+        some = _SOME.format(
+            table=sql.Identifier(schema, table), tenant=sql.Identifier(TENANT_ID), most=sql.Literal(BATCH_ROWS)
+        )
+        while mover.execute(some, [tenant_id]).rowcount:
+            pass
+
+
+def _erase_at_once(mover: Connection, schema: str, tenant_id: UUID) -> None:
+    tables = tables_in(mover, schema)
+    if not tables:
+        return
+    tenant = sql.Identifier(TENANT_ID)
+    gone = [
+        sql.SQL("{} AS (DELETE FROM {} WHERE {} = {})").format(
+            sql.Identifier(f"gone_{number}"), sql.Identifier(schema, table), tenant, sql.Literal(tenant_id)
+        )
+        for number, table in enumerate(tables)
+    ]
+    mover.execute(sql.SQL("WITH {} SELECT").format(sql.SQL(", ").join(gone)))
+
+
+def drop_schema(doors: Doors, server: Server, database: str, schema: str) -> None:
     """Drop a tenant's schema with all that is in it. Whoever holds a lock there is waited for, for LOCK_TIMEOUT_S."""
-    with connect(direct_dsn(server, database, MIGRATOR)) as migrator:
+    with connect(doors.dsn(server, database, MIGRATOR)) as migrator:
         migrator.execute(_PATIENTLY)
         migrator.execute(sql.SQL("SET ROLE {}").format(sql.Identifier(OWNER)))
         migrator.execute(sql.SQL("DROP SCHEMA IF EXISTS {} CASCADE").format(sql.Identifier(schema)))
 
 
-def drop_fence(server: Server, database: str, tenant_id: UUID) -> None:
+def drop_fence(doors: Doors, server: Server, database: str, tenant_id: UUID) -> None:
     """Take the tenant's fence away: without one nobody enters. The last thing to go."""
-    with connect(direct_dsn(server, database, MIGRATOR)) as migrator:
+    with connect(doors.dsn(server, database, MIGRATOR)) as migrator:
         migrator.execute("DELETE FROM tenancy.fences WHERE tenant_id = %s", [tenant_id])

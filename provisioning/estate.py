@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 from sqlalchemy import Engine
 
 from control_plane.domain.server import Server
+from control_plane.doors import Doors
 from control_plane.keyring import Keyring
 from control_plane.registry.fleet import Revisions
 from control_plane.routing.seam import TenantApp
@@ -27,6 +29,11 @@ class Estate:
     keyring: Keyring
     app: TenantApp
 
+    @cached_property
+    def doors(self) -> Doors:
+        """The way to every server."""
+        return Doors.of(self.settings, self.keyring)
+
     @property
     def chain(self) -> Chain:
         """The tenant app's chain."""
@@ -35,9 +42,9 @@ class Estate:
     @property
     def pooler(self) -> Pooler:
         """The platform's pooler."""
-        return Pooler(self.settings, self.engine)
+        return Pooler(self.settings, self.engine, self.secrets)
 
-    @property
+    @cached_property
     def secrets(self) -> Secrets:
         """Where passwords to homes are kept."""
         return Secrets(self.settings, self.keyring)
@@ -49,8 +56,8 @@ class Estate:
         def furnish(server: Server, database: str, revisions: Revisions) -> None:
             self.builder(server).build_shared(database, revisions, with_tables=True)
 
-        return References(self.engine, self.chain, furnish)
+        return References(self.engine, self.chain, furnish, self.doors)
 
     def builder(self, server: Server) -> Builder:
         """What builds on that server."""
-        return Builder(server=server, tenant_chain=self.chain)
+        return Builder(server=server, tenant_chain=self.chain, doors=self.doors)

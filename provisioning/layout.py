@@ -35,7 +35,7 @@ LONGEST_SOCKET_PATH = 100
 """Bytes. The kernel takes 107; the rest is room for the lock files beside the sockets."""
 SAFE_IN_SOCKET_PATH = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789/._-+@")
 
-_FOLDERS = ("secrets", "servers", "run", "pgbouncer", "redis", "logs", "snapshot", "exports")
+_FOLDERS = ("secrets", "servers", "run", "pgbouncer", "pgbouncer/certificates", "redis", "logs", "snapshot", "exports")
 
 
 class NoPlatformError(SetupError):

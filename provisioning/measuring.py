@@ -12,6 +12,7 @@ import structlog
 from sqlalchemy import func, select, update
 
 from control_plane.domain.server import Server
+from control_plane.doors import NoDoorError
 from control_plane.registry import servers
 from control_plane.registry.engine import ControlDatabaseError, transaction
 from control_plane.registry.tables import ServerRow
@@ -20,13 +21,15 @@ from provisioning.estate import Estate
 EVERY = timedelta(minutes=10)
 """A thousand databases are a third of a million files to look at: a second of one core."""
 LOOK_S = 20.0
+_SIZES = "SELECT sum(pg_database_size(oid))::bigint FROM pg_database WHERE has_database_privilege(oid, 'CONNECT')"
+"""Others' databases on a server that others run tell nobody how large they are."""
 log = structlog.get_logger()
 
 
 def measure(estate: Estate, server: Server) -> int:
     """Bytes that all databases of a server take, recorded on the roll; psycopg.Error when it does not answer."""
     with estate.builder(server).admin() as admin:
-        row = admin.execute("SELECT sum(pg_database_size(oid))::bigint FROM pg_database").fetchone()
+        row = admin.execute(_SIZES).fetchone()
     assert row is not None
     used = int(row[0])
     with transaction(estate.engine) as session:
@@ -43,7 +46,7 @@ def measure_all(estate: Estate) -> dict[str, str]:
     for server in known:
         try:
             measure(estate, server)
-        except psycopg.Error as error:
+        except (psycopg.Error, NoDoorError) as error:
             failed[server.name] = type(error).__name__
     return failed
 

@@ -84,13 +84,39 @@ $$
 ).format(cost=sql.Literal(LEAKPROOF_COST))
 
 
+_CLOSED = sql.SQL(
+    "REVOKE ALL ON SCHEMA public FROM PUBLIC; GRANT ALL ON SCHEMA public TO copyhold_owner WITH GRANT OPTION"
+)
+# Without DO, a statement that was slipped in cannot catch the cancel that ends it and go on. Who administers a server
+# without being its superuser is a member of the owner, and looks after sessions.
+_CATALOGUE: tuple[sql.Composed, ...] = (
+    _HARDEN,
+    _POLICY_FIRST,
+    *(
+        sql.SQL("REVOKE ALL ON {0} FROM PUBLIC; GRANT SELECT ON {0} TO copyhold_owner").format(
+            sql.Identifier("pg_catalog", view)
+        )
+        for view in TAKEN_VIEWS
+    ),
+    sql.SQL(
+        "REVOKE USAGE ON LANGUAGE plpgsql FROM PUBLIC;"
+        " GRANT USAGE ON LANGUAGE plpgsql TO copyhold_owner, copyhold_migrator, copyhold_mover"
+    ).format(),
+)
+
+
 def connect(dsn: str) -> Connection:
     """A direct connection in autocommit; use it as a context manager."""
     return psycopg.connect(dsn, autocommit=True, prepare_threshold=None)
 
 
 def prepare_server(connection: Connection) -> None:
-    """Make the platform's roles on a server and harden template1. Needs a superuser; safe to repeat."""
+    """Make the platform's roles on a server and close its own databases; safe to repeat.
+
+    Without a superuser nothing is done: its roles are then made by whoever runs it, see providers/existing.
+    """
+    if not is_superuser(connection):
+        return
     for name, attributes in _ROLES:
         if not role_exists(connection, name):
             connection.execute(sql.SQL("CREATE ROLE {} {}").format(sql.Identifier(name), sql.SQL(attributes)))
@@ -111,19 +137,27 @@ def restrict_database(connection: Connection, name: str) -> None:
 
 
 def harden_catalogue(connection: Connection) -> None:
-    """Take from PUBLIC, in the connection's database, what tenants could use against each other. Copies inherit it."""
-    connection.execute(
-        "REVOKE ALL ON SCHEMA public FROM PUBLIC; GRANT ALL ON SCHEMA public TO copyhold_owner WITH GRANT OPTION"
-    )
-    connection.execute(_HARDEN)
-    connection.execute(_POLICY_FIRST)
-    for view in TAKEN_VIEWS:
-        connection.execute(sql.SQL("REVOKE ALL ON {} FROM PUBLIC").format(sql.Identifier("pg_catalog", view)))
-    # Without DO, a statement that was slipped in cannot catch the cancel that ends it and go on.
-    connection.execute(
-        "REVOKE USAGE ON LANGUAGE plpgsql FROM PUBLIC;"
-        " GRANT USAGE ON LANGUAGE plpgsql TO copyhold_owner, copyhold_migrator, copyhold_mover"
-    )
+    """Take from PUBLIC, in the connection's database, what tenants could use against each other. Copies inherit it.
+
+    Who is no superuser can close the schema alone: the rest is then as it was in template1; see `catalogue_sql`.
+    """
+    connection.execute(_CLOSED)
+    if is_superuser(connection):
+        for statement in _CATALOGUE:
+            connection.execute(statement)
+
+
+def catalogue_sql() -> str:
+    """What a superuser runs in template1, and in each database of the platform's that is there, to close its catalogue.
+
+    What is made from template1 afterwards has it from there.
+    """
+    return "\n".join(f"{statement.as_string(None).strip().rstrip(';')};" for statement in _CATALOGUE)
+
+
+def is_superuser(connection: Connection) -> bool:
+    """Whether the connection may do everything on its server."""
+    return connection.info.parameter_status("is_superuser") == "on"
 
 
 def ensure_login(connection: Connection, name: str, *, database: str) -> None:

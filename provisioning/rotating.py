@@ -6,7 +6,6 @@ repeated: `login` is what is used, `next_login` what is to be used, and the othe
 
 from __future__ import annotations
 
-import secrets
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -22,16 +21,15 @@ from control_plane.domain.errors import UnavailableError
 from control_plane.domain.server import Server
 from control_plane.registry import fleet, processes, routes, servers
 from control_plane.registry.engine import transaction
-from control_plane.registry.servers import READY, direct_dsn
+from control_plane.registry.servers import READY
 from control_plane.registry.tables import DatabaseRow
+from provisioning import logins
 from provisioning.databases import Builder
 from provisioning.estate import Estate
 from provisioning.providers import access
 from provisioning.repair.dropping import drop_role
-from provisioning.roles import ensure_login, set_password
 
 ACTOR = "worker"
-PASSWORD_BYTES = 32
 FOLLOW_S = 45.0
 """Longer than any request may hold its transaction."""
 POLL_S = 0.2
@@ -65,8 +63,8 @@ def make_other_login(estate: Estate, database_id: UUID) -> None:
     """Make the other login, with a password of its own where the first has one, and let it at all the first may do."""
     if (change := _change(estate, database_id)) is None:
         return
-    if change.new != change.database.login and change.database.sealed_password is not None:
-        _give_password(estate, change)
+    if change.new != change.database.login and (change.server.by_tcp or change.database.sealed_password is not None):
+        logins.give_next_password(estate, change.server, database_id, change.new)
     with transaction(estate.engine) as session:
         fleet.keep_still(session)
         change.builder.admit(change.database.name, change.new)
@@ -79,8 +77,7 @@ def enter_both(estate: Estate, database_id: UUID) -> None:
     if (change := _change(estate, database_id)) is None:
         return
     estate.pooler.apply()
-    settings, database = estate.settings, change.database
-    _try(make_conninfo(host=settings.pooler_host, port=settings.pooler_port, dbname=database.alias), estate, change)
+    _enter(_through_the_pooler(estate, change))
 
 
 def switch_login(estate: Estate, database_id: UUID) -> None:
@@ -153,35 +150,40 @@ def _change(estate: Estate, database_id: UUID) -> _Change | None:
     return _Change(database=row, server=server, builder=estate.builder(server), new=row.next_login)
 
 
-def _give_password(estate: Estate, change: _Change) -> None:
-    """On the roll first: what the server has is then never what nobody knows."""
-    store, database_id = estate.secrets, change.database.id
-    with transaction(estate.engine) as session:
-        row = servers.database(session, database_id, lock=True)
-        if row.next_sealed_password is None:
-            row.next_sealed_password = store.keep(secrets.token_urlsafe(PASSWORD_BYTES), database_id)
-        password = store.open(row.next_sealed_password, database_id)
-    with change.builder.admin() as admin:
-        ensure_login(admin, change.new, database=change.database.name)
-        set_password(admin, change.new, password)
-
-
 def _refuse_unless_let_in(estate: Estate, change: _Change) -> None:
     deadline = time.monotonic() + LET_IN_S
     while time.monotonic() < deadline:
         with suppress(psycopg.OperationalError):
-            _try(direct_dsn(change.server, change.database.name, change.new), estate, change)
+            _enter(_past_the_pooler(estate, change))
             return
         time.sleep(POLL_S)
-    _try(direct_dsn(change.server, change.database.name, change.new), estate, change)
+    _enter(_past_the_pooler(estate, change))
 
 
-def _try(address: str, estate: Estate, change: _Change) -> None:
+def _past_the_pooler(estate: Estate, change: _Change) -> str:
+    return estate.doors.dsn(change.server, change.database.name, change.new, _password(estate, change))
+
+
+def _through_the_pooler(estate: Estate, change: _Change) -> str:
+    return make_conninfo(
+        host=estate.settings.pooler_host,
+        port=estate.settings.pooler_port,
+        dbname=change.database.alias,
+        user=change.new,
+        password=_password(estate, change),
+        connect_timeout=5,
+    )
+
+
+def _password(estate: Estate, change: _Change) -> str | None:
+    """Of the login that comes."""
     with transaction(estate.engine) as session:
         row = servers.database(session, change.database.id)
         sealed = row.sealed_password if row.login == change.new else row.next_sealed_password
-    password = estate.secrets.open(sealed, change.database.id) if sealed else None
-    dsn = make_conninfo(address, user=change.new, password=password, connect_timeout=5)
+    return estate.secrets.open(sealed, change.database.id) if sealed else None
+
+
+def _enter(dsn: str) -> None:
     with psycopg.connect(dsn, autocommit=True, prepare_threshold=None) as connection:
         connection.execute("SELECT 1")
 

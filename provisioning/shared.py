@@ -15,7 +15,7 @@ from control_plane.registry.engine import session_of_its_own, transaction
 from control_plane.registry.fleet import Revisions
 from control_plane.registry.servers import READY
 from control_plane.registry.tables import DatabaseRow
-from provisioning import silos
+from provisioning import logins, silos
 from provisioning.estate import Estate
 from provisioning.silos import Enter
 
@@ -43,6 +43,7 @@ def _made(estate: Estate, server: Server, database: DatabaseRow, wanted: Revisio
     builder = estate.builder(server)
     builder.build_shared(database.name, wanted, with_tables=database.model == Model.POOL)
     builder.install_key(database.name, estate.keyring.context_key(database.id))
+    logins.give_password(estate, server, database.id)
     if tell_pooler:
         estate.pooler.apply()
 

@@ -1,4 +1,4 @@
-"""What a silo database is made of: the copy, the key, its place on the roll. Every function may be repeated."""
+"""Making homes at the revisions that are wanted, and silo databases. Every function may be repeated."""
 
 from __future__ import annotations
 
@@ -8,10 +8,11 @@ from sqlalchemy.orm import Session
 
 from control_plane.domain.names import SHARED_SCHEMA
 from control_plane.domain.server import Server
-from control_plane.registry import fleet, tenants
+from control_plane.registry import fleet, servers, tenants
 from control_plane.registry.engine import transaction
 from control_plane.registry.fleet import Revisions
 from control_plane.registry.tables import DatabaseRow
+from provisioning import logins
 from provisioning.estate import Estate
 
 Enter = Callable[[Session], None]
@@ -33,17 +34,17 @@ def at_wanted(estate: Estate, build: Callable[[Revisions], Enter]) -> None:
                 return
 
 
-def copy(estate: Estate, server: Server, database: DatabaseRow, wanted: Revisions) -> Enter:
-    """The database with its login, and what enters it."""
-    estate.builder(server).copy_silo(database.name, wanted)
+def make(estate: Estate, server: Server, database: DatabaseRow, state: str, wanted: Revisions) -> Enter:
+    """All of a silo: the copy with its login, the key that no template holds, its place in the pooler. What is returned
+    enters it in that state.
+    """
+    estate.builder(server).copy_silo(database.name, wanted, estate.keyring.context_key(database.id))
+    logins.give_password(estate, server, database.id)
+    estate.pooler.apply()
 
     def enter(session: Session) -> None:
         fleet.set_home_revision(session, database.id, wanted.home)
         tenants.ensure_target(session, database.id, SHARED_SCHEMA, wanted.tenant)
+        servers.database(session, database.id).state = state
 
     return enter
-
-
-def install_key(estate: Estate, server: Server, database: DatabaseRow) -> None:
-    """Its signing key."""
-    estate.builder(server).install_key(database.name, estate.keyring.context_key(database.id))

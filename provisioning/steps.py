@@ -23,14 +23,16 @@ from control_plane.registry import exports, fleet, placing, routes, servers, ten
 from control_plane.registry.engine import transaction
 from control_plane.registry.fleet import Revisions
 from control_plane.registry.servers import BUILDING, READY
-from control_plane.registry.tables import DatabaseRow, HomeRow, TenantRow
+from control_plane.registry.tables import DatabaseRow, HomeRow, RouteRow, TenantRow
 from control_plane.registry.warm import REPLENISH_AFTER_S
 from control_plane.registry.workflows import (
+    ADD_SERVER,
     CLOSE,
     ERASE,
     EXPORT,
     GROW,
     PROVISION,
+    REMOVE_SERVER,
     REOPEN,
     REPLENISH,
     RESUME,
@@ -41,7 +43,7 @@ from control_plane.registry.workflows import (
 )
 from control_plane.routing.refusals import HomeDownError
 from control_plane.routing.seam import Owner
-from provisioning import closing, rotating, shared, silos, warming
+from provisioning import adding, closing, removing, rotating, shared, silos, warming
 from provisioning.estate import Estate
 from provisioning.exports.write import write
 from provisioning.inside import Inside
@@ -68,7 +70,7 @@ Compensation = Callable[[Tools, UUID, str], None]
 class _Place:
     """A tenant's home as provisioning sees it."""
 
-    tenant: TenantRow
+    route: RouteRow
     home: HomeRow
     database: DatabaseRow
     server: Server
@@ -103,62 +105,39 @@ def choose_home(tools: Tools, tenant_id: UUID) -> None:
 
 
 def build_home(tools: Tools, tenant_id: UUID) -> None:
-    """Make the database or schema with both chains, as far as the model asks for one of its own."""
+    """Make the database or schema, as far as the model asks for one of its own, and put up the fence, not open yet."""
     place = _place(tools, tenant_id)
     if place.home.model != Model.SILO and place.database.state == BUILDING:
         shared.build(tools.estate, place.database.id)
     if place.home.model == Model.BRIDGE:
         silos.at_wanted(tools.estate, partial(_build_schema, tools, place))
     elif place.to_be_made:
-        silos.at_wanted(tools.estate, partial(silos.copy, tools.estate, place.server, place.database))
-
-
-def enter_in_pooler(tools: Tools, tenant_id: UUID) -> None:
-    """Have the pooler serve the database. A pool's or bridge's has been served since it was made."""
-    if _place(tools, tenant_id).to_be_made:
-        tools.estate.pooler.apply()
-
-
-def install_key(tools: Tools, tenant_id: UUID) -> None:
-    """Give a silo its signing key, which its template does not hold. With that all of it is there."""
-    place = _place(tools, tenant_id)
-    if place.to_be_made:
-        silos.install_key(tools.estate, place.server, place.database)
-        with transaction(tools.estate.engine) as session:
-            servers.database(session, place.database.id).state = READY
-
-
-def ready_fence(tools: Tools, tenant_id: UUID) -> None:
-    """Put up the fence, not open yet."""
-    place = _place(tools, tenant_id)
-    route = _route(tools, tenant_id)
-    tools.estate.builder(place.server).ensure_fence(place.database.name, tenant_id, route.epoch)
+        silos.at_wanted(tools.estate, partial(silos.make, tools.estate, place.server, place.database, READY))
+    tools.estate.builder(place.server).ensure_fence(place.database.name, tenant_id, place.route.epoch)
 
 
 def seed(tools: Tools, tenant_id: UUID) -> None:
     """Have the tenant app write its first data, the owner among them."""
     with transaction(tools.estate.engine) as session:
-        row = tenants.pending_owner(session, tenant_id)
+        row, route = tenants.pending_owner(session, tenant_id), _route(session, tenant_id)
     owner = Owner(user_id=row.user_id, email=row.email, name=row.name, password_hash=row.password_hash) if row else None
-    tools.inside.seed(_route(tools, tenant_id), owner)
+    tools.inside.seed(route, owner)
 
 
 def try_out(tools: Tools, tenant_id: UUID) -> None:
     """The smoke test: into the home through the pooler with a real token."""
-    tools.inside.try_out(_route(tools, tenant_id))
-
-
-def open_fence(tools: Tools, tenant_id: UUID) -> None:
-    """From now on the home lets requests in."""
-    _set_fence(tools, tenant_id, "open")
+    with transaction(tools.estate.engine) as session:
+        route = _route(session, tenant_id)
+    tools.inside.try_out(route)
 
 
 def activate(tools: Tools, tenant_id: UUID) -> None:
-    """Publish the route. What was kept of the owner for seeding goes."""
+    """Open the fence, then publish the route. What was kept of the owner for seeding goes."""
     with transaction(tools.estate.engine) as session:
         tenant = tenants.get(session, tenant_id, lock=True)
         if tenant.status != Status.PROVISIONING:
             return  # This was done before, and what has become of it since is not to be undone.
+        _set_fence(tools, _place_in(session, tenant_id), "open")
         tenants.change_status(tenant, Status.ACTIVE)
         tenant.activated_at = func.now()
         owner = tenants.pending_owner(session, tenant_id)
@@ -172,7 +151,7 @@ def suspend_fence(tools: Tools, tenant_id: UUID) -> None:
     with transaction(tools.estate.engine) as session:
         # Locked while the fence is set: of two that change it at once, the roll says which one came last.
         if tenants.get(session, tenant_id, lock=True).status == Status.SUSPENDED:
-            _set_fence(tools, tenant_id, "suspended")
+            _set_fence(tools, _place_in(session, tenant_id), "suspended")
 
 
 def let_in(tools: Tools, tenant_id: UUID) -> None:
@@ -180,7 +159,7 @@ def let_in(tools: Tools, tenant_id: UUID) -> None:
     with transaction(tools.estate.engine) as session:
         tenant = tenants.get(session, tenant_id, lock=True)
         if tenant.status == Status.SUSPENDED and kind_of(tenant.workflow_id) == RESUME:
-            _set_fence(tools, tenant_id, "open")
+            _set_fence(tools, _place_in(session, tenant_id), "open")
             tenants.change_status(tenant, Status.ACTIVE)
 
 
@@ -238,17 +217,7 @@ def build_shared(tools: Tools, database_id: UUID) -> None:
 
 
 SEQUENCES: Mapping[str, tuple[Step, ...]] = {
-    PROVISION: (
-        choose_home,
-        build_home,
-        enter_in_pooler,
-        install_key,
-        ready_fence,
-        seed,
-        try_out,
-        open_fence,
-        activate,
-    ),
+    PROVISION: (choose_home, build_home, seed, try_out, activate),
     SUSPEND: (suspend_fence,),
     RESUME: (let_in,),
     CLOSE: (close_fence,),
@@ -258,6 +227,18 @@ SEQUENCES: Mapping[str, tuple[Step, ...]] = {
     REPLENISH: (replenish,),
     GROW: (build_shared,),
     ROTATE: tuple(map(_on_the_estate, rotating.STEPS)),
+    ADD_SERVER: tuple(
+        map(
+            _on_the_estate,
+            (adding.bring_up, adding.examine_server, adding.make_roles, adding.furnish_server, adding.take_in),
+        )
+    ),
+    REMOVE_SERVER: tuple(
+        map(
+            _on_the_estate,
+            (removing.empty_server, removing.drop_all, removing.drop_roles, removing.strike_server),
+        )
+    ),
 }
 """The steps of each workflow, in order."""
 
@@ -282,13 +263,28 @@ def fail_export(tools: Tools, export_id: UUID, reason: str) -> None:
         exports.failed(session, export_id, reason)
 
 
-FAILURES: Mapping[str, Compensation] = {PROVISION: fail, ERASE: fail_erasing, EXPORT: fail_export}
+def fail_adding(tools: Tools, subject: UUID, reason: str) -> None:
+    """Record why a server is not ready."""
+    adding.not_added(tools.estate, subject, reason)
+
+
+def fail_removing(tools: Tools, subject: UUID, reason: str) -> None:
+    """Record why a server is still on the roll."""
+    removing.not_removed(tools.estate, subject, reason)
+
+
+FAILURES: Mapping[str, Compensation] = {
+    PROVISION: fail,
+    ERASE: fail_erasing,
+    EXPORT: fail_export,
+    ADD_SERVER: fail_adding,
+    REMOVE_SERVER: fail_removing,
+}
 """What is done when a workflow fails, besides recording why."""
 
 
-def _set_fence(tools: Tools, tenant_id: UUID, state: str) -> None:
-    place = _place(tools, tenant_id)
-    tools.estate.builder(place.server).set_fence(place.database.name, tenant_id, state)
+def _set_fence(tools: Tools, place: _Place, state: str) -> None:
+    tools.estate.builder(place.server).set_fence(place.database.name, place.home.tenant_id, state)
 
 
 def _build_schema(tools: Tools, place: _Place, wanted: Revisions) -> Enter:
@@ -310,19 +306,24 @@ def _database_for(tools: Tools, session: Session, tenant: TenantRow, server: Ser
 
 def _place(tools: Tools, tenant_id: UUID) -> _Place:
     with transaction(tools.estate.engine) as session:
-        tenant = tenants.get(session, tenant_id)
-        home = tenants.current_home(session, tenant_id)
-        if home is None:
-            raise HomeDownError("no home has been chosen for this tenant")
-        database = servers.database(session, home.database_id)
-        return _Place(
-            tenant=tenant, home=home, database=database, server=servers.server_named(session, database.server)
-        )
+        return _place_in(session, tenant_id)
 
 
-def _route(tools: Tools, tenant_id: UUID) -> Route:
-    with transaction(tools.estate.engine) as session:
-        route = routes.route_of(session, tenant_id)
+def _place_in(session: Session, tenant_id: UUID) -> _Place:
+    home = tenants.current_home(session, tenant_id)
+    if home is None:
+        raise HomeDownError("no home has been chosen for this tenant")
+    database = servers.database(session, home.database_id)
+    return _Place(
+        route=session.get_one(RouteRow, tenant_id),
+        home=home,
+        database=database,
+        server=servers.server_named(session, database.server),
+    )
+
+
+def _route(session: Session, tenant_id: UUID) -> Route:
+    route = routes.route_of(session, tenant_id)
     if route is None:
         raise HomeDownError("this tenant is not on the roll")
     return route

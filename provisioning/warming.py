@@ -4,21 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from uuid import UUID
 
 from sqlalchemy import Engine, func, select
 from sqlalchemy.orm import Session
 
-from control_plane.domain.server import Server
+from control_plane.domain.server import Server, ServerStatus
 from control_plane.registry import servers, warm
 from control_plane.registry.engine import session_of_its_own, transaction
-from control_plane.registry.fleet import Revisions
 from control_plane.registry.servers import GONE, WARM
 from control_plane.registry.tables import DatabaseRow
 from control_plane.registry.workflows import Workflows
 from provisioning import silos
 from provisioning.estate import Estate
-from provisioning.silos import Enter
 
 _Choose = Callable[[Session, str], DatabaseRow | None]
 _LOCKS_OF_SERVERS = 45
@@ -65,24 +64,14 @@ def _next(estate: Estate, name: str, choose: _Choose) -> tuple[Server, DatabaseR
 
 
 def _make(estate: Estate, server: Server, database: DatabaseRow) -> None:
-    def build(wanted: Revisions) -> Enter:
-        enter = silos.copy(estate, server, database, wanted)
-        silos.install_key(estate, server, database)
-        estate.pooler.apply()
-
-        def enter_as_warm(session: Session) -> None:
-            enter(session)
-            servers.database(session, database.id).state = WARM
-
-        return enter_as_warm
-
-    silos.at_wanted(estate, build)
+    silos.at_wanted(estate, partial(silos.make, estate, server, database, WARM))
 
 
 def _drop(estate: Estate, server: Server, database: DatabaseRow) -> None:
     """Nobody has ever lived there. The pooler first: it holds connections."""
     estate.pooler.apply()
-    estate.builder(server).drop_silo(database.name)
+    if server.status is not ServerStatus.LOST:
+        estate.builder(server).drop_silo(database.name)
     with transaction(estate.engine) as session:
         servers.database(session, database.id).state = GONE  # runs over the fleet name it
 

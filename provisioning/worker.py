@@ -39,7 +39,9 @@ QUEUE_POLL_S = 1.0
 """It is woken as well: see `waking`."""
 LISTEN_S = 0.2
 """So long at most until the end of the worker is noticed."""
-AT_ONCE = 4
+AT_ONCE = 8
+AT_ONCE_A_SERVER = 4
+"""So that one that is slow, or gone, does not hold up the others' work."""
 LIST_MAX = 500
 log = structlog.get_logger()
 
@@ -93,12 +95,22 @@ def _launch(estate: Estate) -> tuple[DBOS, Queue]:
     }
     # Before the launch: a queue that appears later is found by a slow poll.
     client = DBOSClient(system_database_engine=engine, application_name=APPLICATION)
-    queue = client.register_queue(QUEUE, worker_concurrency=AT_ONCE, polling_interval_sec=QUEUE_POLL_S)
+    queue = register_queue(client)
     client.destroy()
     launched = DBOS(config=config)
     DBOS.listen_queues([])
     DBOS.launch()
     return launched, queue
+
+
+def register_queue(client: DBOSClient, poll_s: float = QUEUE_POLL_S) -> Queue:
+    """The queue of all workflows, with its limits."""
+    return client.register_queue(
+        QUEUE,
+        worker_concurrency=AT_ONCE,
+        partition_worker_concurrency=AT_ONCE_A_SERVER,
+        polling_interval_sec=poll_s,
+    )
 
 
 @contextmanager

@@ -22,6 +22,7 @@ from sqlalchemy import Engine
 from control_plane.domain.route import Role, Route
 from control_plane.domain.server import Server
 from control_plane.domain.tenant import Model, Plan, Status, parse_model
+from control_plane.doors import SOCKETS
 from control_plane.keyring import Keyring
 from control_plane.registry import routes, servers, tenants
 from control_plane.registry.engine import control_engine, transaction
@@ -200,7 +201,7 @@ class PlatformUnderTest:
 
     def superuser(self, server: str, database: str) -> psycopg.Connection[Any]:
         """A direct superuser's connection in autocommit; use it as a context manager."""
-        dsn = servers.direct_dsn(self.server(server), database, "postgres")
+        dsn = SOCKETS.dsn(self.server(server), database, "postgres")
         return psycopg.connect(dsn, autocommit=True, prepare_threshold=None)
 
     def home_of(self, tenant: TenantUnderTest) -> psycopg.Connection[Any]:

@@ -17,6 +17,7 @@ from control_plane.registry import placing, servers
 from control_plane.registry.engine import transaction
 from provisioning.pooler.apply import Drift, Pooler
 from provisioning.pooler.errors import PoolerDownError
+from provisioning.pooler.render import LOGINS_FILE, without_secrets
 
 app = command_group()
 OVER = ": when all pools are in use at once, some wait (docs/operations/servers.md)"
@@ -49,7 +50,9 @@ class DriftShown(TypedDict):
 
 @app.command()
 def render(data: DataOption = None, as_json: JsonOption = False) -> None:
-    """Print the pooler's files as the roll asks for them; changes nothing, and needs no running pooler.
+    """Print the pooler's files as the roll asks for them, passwords left out; changes nothing.
+
+    Needs no running pooler.
 
     Example: copyhold pooler render
     """
@@ -125,12 +128,16 @@ def status(data: DataOption = None, as_json: JsonOption = False) -> None:
 
 
 def rendered(pooler: Pooler) -> Mapping[str, str]:
-    """The files for the running pooler, else for the one installed here; SetupError when there is neither."""
+    """The files for the running pooler, else for the one installed here; SetupError when there is neither.
+
+    Without the passwords.
+    """
     try:
-        return pooler.rendered()
+        files = pooler.rendered()
     except PoolerDownError:
         major, minor = find_tools().pgbouncer.release
-        return pooler.rendered(version=(major, minor))
+        files = pooler.rendered(version=(major, minor))
+    return {**files, LOGINS_FILE: without_secrets(files[LOGINS_FILE])}
 
 
 def applied(platform: Platform) -> bool:

@@ -8,18 +8,22 @@ from typing import Annotated, TypedDict
 import typer
 
 from cli import output
-from cli.commands import places
+from cli.commands import joining, places
 from cli.loading import command_group
 from cli.options import DataOption, JsonOption
 from cli.wiring import Platform, open_platform
 from control_plane import audit
 from control_plane.domain.budget import Budget
+from control_plane.domain.errors import UsageError
 from control_plane.domain.server import Server, ServerStatus
 from control_plane.registry import placing, reports, servers, warm
 from control_plane.registry.engine import transaction
+from provisioning.losing import give_up
 from provisioning.measuring import measure_all
+from provisioning.roles import catalogue_sql
 
 app = command_group()
+_TLS = {None: "none: a socket", "given": "its CA is on the roll", "system": "by authorities that this machine believes"}
 
 ServerArgument = Annotated[str, typer.Argument(metavar="NAME", help="The server's name.", show_default=False)]
 
@@ -29,6 +33,11 @@ class ServerInList(TypedDict):
 
     name: str
     provider: str
+    host: str
+    port: int
+    admin: str
+    tls: str | None
+    """Who signs its certificate: `given` (a CA on the roll), `system`, or nobody where a socket does without."""
     region: str
     models: list[str]
     status: str
@@ -58,10 +67,10 @@ class DatabaseShown(TypedDict):
 
 
 class ServerShown(ServerInList):
-    """A server with its address and its databases."""
+    """A server with its databases."""
 
-    host: str
-    port: int
+    failure: str | None
+    """Why it could not be added or removed."""
     databases: list[DatabaseShown]
     ready: int
     """Finished silos that nobody lives in yet."""
@@ -91,6 +100,9 @@ def list_(
             (
                 "name",
                 "provider",
+                "address",
+                "admin",
+                "TLS",
                 "region",
                 "models",
                 "status",
@@ -105,6 +117,9 @@ def list_(
                 (
                     server["name"],
                     server["provider"],
+                    f"{server['host']}:{server['port']}" if server["tls"] else "socket",
+                    server["admin"],
+                    server["tls"],
                     server["region"],
                     server["models"],
                     server["status"],
@@ -138,6 +153,9 @@ def show(name: ServerArgument, data: DataOption = None, as_json: JsonOption = Fa
             ("provider", server["provider"]),
             ("region", server["region"]),
             ("address", f"{server['host']} port {server['port']}"),
+            ("administrator", server["admin"]),
+            ("TLS", _TLS[server["tls"]]),
+            *([("failure", server["failure"])] if server["failure"] else []),
             ("models", server["models"]),
             ("tenants", f"{server['tenants']} of {server['capacity']}"),
             ("connections", f"{server['connections']}, {server['subscribed']:.0%} subscribed"),
@@ -176,6 +194,28 @@ def activate(name: ServerArgument, data: DataOption = None, as_json: JsonOption 
     _set_and_print(name, ServerStatus.ACTIVE, "takes new tenants", data, as_json)
 
 
+@app.command()
+def lost(
+    name: ServerArgument,
+    yes: Annotated[bool, typer.Option("--yes", help="It is meant: nobody looks for what was there any more.")] = False,
+    data: DataOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Give up a server that will not come back: tenants that are closed for good there are struck off the roll.
+
+    A server that answers is refused. Should it come back, `drain` or `activate` takes it up again, and `doctor` names
+    what is left there.
+
+    Example: copyhold server lost beta --yes
+    """
+    if not yes:
+        raise UsageError("say --yes if that is meant: what tenants had there is not looked for any more")
+    with open_platform(data) as platform:
+        changed = give_up(platform.estate, platform.workflows, name, platform.actor)
+        server = shown(platform, name)
+    _print(server, "nobody looks for what was there" if changed else None, as_json)
+
+
 @app.command("warm")
 def warm_(
     name: ServerArgument,
@@ -199,6 +239,21 @@ def warm_(
         output.say(f"{name} keeps {output.counted(number, 'silo')} ready" + ("" if changed else " already"))
 
 
+@app.command("hardening")
+def hardening_(as_json: JsonOption = False) -> None:
+    """Print the SQL by which a superuser closes PostgreSQL's own catalogue to tenants where we are none ourselves.
+
+    To be run in template1, before the first database is made there, and in each of the platform's that is there. It may
+    be repeated. What the server's administrator needs besides, `copyhold server check` says.
+
+    Example: copyhold server hardening | psql --host db --username postgres template1
+    """
+    if as_json:
+        output.print_json({"sql": catalogue_sql()})
+    else:
+        output.say(catalogue_sql())
+
+
 def listed(platform: Platform) -> list[ServerInList]:
     """Every server, by name."""
     with transaction(platform.engine) as session:
@@ -216,10 +271,10 @@ def shown(platform: Platform, name: str) -> ServerShown:
         server = servers.server_named(session, name)
         databases, kept = reports.databases_on(session, server), warm.kept(session)[name]
         budget, measured = placing.budget(session), placing.measured_at(session)[name]
+        failure = servers.server_row(session, name).failure
     return ServerShown(
         **_in_list(server, sum(database.homes for database in databases), kept, budget, measured),
-        host=server.host,
-        port=server.port,
+        failure=failure,
         databases=[
             DatabaseShown(
                 name=row.name,
@@ -258,10 +313,18 @@ def _set_and_print(name: str, status: ServerStatus, meaning: str, data: DataOpti
     with open_platform(data) as platform:
         changed = set_status(platform, name, status)
         server = shown(platform, name)
+    _print(server, f"it {meaning}" if changed else None, as_json)
+
+
+def _print(server: ServerShown, meaning: str | None, as_json: bool) -> None:
     if as_json:
         output.print_json(server)
     else:
-        output.say(f"{name} is {status}" + (f": it {meaning}" if changed else " already"))
+        output.say(f"{server['name']} is {server['status']}" + (f": {meaning}" if meaning else " already"))
+
+
+def _tls(server: Server) -> str | None:
+    return None if not server.by_tcp else "given" if server.ca else "system"
 
 
 def _used(server: ServerInList) -> str | None:
@@ -273,6 +336,10 @@ def _in_list(server: Server, tenants: int, kept: int, budget: Budget, measured: 
     return ServerInList(
         name=server.name,
         provider=server.provider,
+        host=server.host,
+        port=server.port,
+        admin=server.admin,
+        tls=_tls(server),
         region=server.region,
         models=[str(model) for model in server.models],
         status=str(server.status),
@@ -291,3 +358,6 @@ def _in_list(server: Server, tenants: int, kept: int, budget: Budget, measured: 
 app.command()(places.grow)
 app.command()(places.label)
 app.command()(places.room)
+app.command()(joining.check)
+app.command()(joining.add)
+app.command()(joining.remove)

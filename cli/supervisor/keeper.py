@@ -1,4 +1,8 @@
-"""Keeps one part alive: starts it again when it ends, ever more slowly, and gives up when it cannot stand."""
+"""Keeps one part alive: starts it again when it ends, ever more slowly.
+
+One without which nobody is served is given up on when it cannot stand. Any other is tried for ever once it has stood:
+whom it is missing to waits for it, and everybody else goes on being served.
+"""
 
 from __future__ import annotations
 
@@ -71,7 +75,7 @@ class Keeper:
         self.life, self.ready = None, False
         if not self._ever_ready:
             raise PartFailedError(self.part, how, tail)
-        if self._quick_deaths >= QUICK_DEATHS:
+        if self._quick_deaths >= QUICK_DEATHS and self.part.tenants_need_it:
             raise PartFailedError(self.part, f"{how}, {self._quick_deaths} times in a row", tail)
         self._report.say(f"{self.part.name} {how}; starting it again")
         self._rest_until = time.monotonic() + rest_s(self._quick_deaths)
@@ -79,4 +83,4 @@ class Keeper:
 
 def rest_s(quick_deaths: int) -> float:
     """How long to wait before the next start: not at all at first, then doubling."""
-    return 0.0 if quick_deaths <= 1 else min(LONGEST_REST_S, 0.1 * 2.0**quick_deaths)
+    return 0.0 if quick_deaths <= 1 else min(LONGEST_REST_S, 0.1 * 2.0 ** min(quick_deaths, QUICK_DEATHS + 1))

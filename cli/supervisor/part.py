@@ -46,6 +46,8 @@ class Part:
     prepare: Callable[[], None] = nothing
     """Runs before every start."""
     environment: Mapping[str, str] = field(default_factory=lambda: dict(os.environ))
+    tenants_need_it: bool = False
+    """Whether without it nobody at all is served."""
 
 
 class Life:

@@ -82,6 +82,7 @@ def _pgbouncer(layout: Layout, tools: Tools) -> Part:
         stop_with=((SIGINT, 3.0),),
         when_orphaned=SIGKILL,
         environment=environment_for_servers(),
+        tenants_need_it=True,
     )
 
 
@@ -112,6 +113,7 @@ def _api(layout: Layout, processes: Processes) -> Part:
         stop_with=((SIGTERM, 15.0),),
         when_orphaned=SIGTERM,
         environment=environment_for_servers(),
+        tenants_need_it=True,
     )
 
 

@@ -6,7 +6,18 @@ from fastapi import FastAPI
 from starlette.types import ASGIApp
 
 from control_plane.api import metrics, probes, signup
-from control_plane.api.admin import audit, closing, fleet, placement, processes, servers, staff, tenants, workflows
+from control_plane.api.admin import (
+    audit,
+    closing,
+    fleet,
+    placement,
+    processes,
+    server_joining,
+    servers,
+    staff,
+    tenants,
+    workflows,
+)
 from control_plane.api.bodies import BoundedBodies
 from control_plane.api.control import Control, ControlParts
 from control_plane.api.errors import ANY_OTHER, install_errors
@@ -29,7 +40,8 @@ def create_control_app(parts: ControlParts) -> ASGIApp:
     app.state.control = Control(parts)
     install_errors(app)
     app.add_middleware(NeverCached)
-    ours = (signup, staff, tenants, closing, workflows, servers, placement, fleet, processes, audit, probes, metrics)
+    estate = (servers, server_joining, placement, fleet, processes)
+    ours = (signup, staff, tenants, closing, workflows, *estate, audit, probes, metrics)
     for module in ours:
         app.include_router(module.router)
     return BoundedBodies(app, limit)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Protocol
 
 from control_plane.domain.server import Server
 from control_plane.domain.tenant import Model
@@ -14,12 +15,25 @@ SHARED_PART = 0.5
 """Of a server's budget, the most that its pool and bridge databases take together while there are silos too."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Entry:
+class Pooled(Protocol):
     """A database that the pooler is to serve."""
 
+    @property
+    def alias(self) -> str:
+        """Its name at the pooler."""
+
+    @property
+    def server(self) -> str: ...
+
+    @property
+    def model(self) -> Model: ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class Entry:
+    """No more than that of one."""
+
     alias: str
-    """Its name at the pooler."""
     server: str
     model: Model
 
@@ -32,9 +46,9 @@ class Budget:
     subscribed: Mapping[str, float]
 
 
-def share_out(servers: Iterable[Server], entries: Iterable[Entry]) -> Budget:
+def share_out(servers: Iterable[Server], entries: Iterable[Pooled]) -> Budget:
     """Every entry gets one connection at least: many silos oversubscribe a server, and idle ones are let go early."""
-    by_server: dict[str, list[Entry]] = {}
+    by_server: dict[str, list[Pooled]] = {}
     for entry in entries:
         by_server.setdefault(entry.server, []).append(entry)
     sizes: dict[str, int] = {}

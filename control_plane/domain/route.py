@@ -46,6 +46,8 @@ class Home:
     """The app's login: of two that are named after the database, the one that is used now."""
     schema: str
     sealed_password: str | None = None
+    server: str = ""
+    """Name of its server: what is down there may be down for all of its databases."""
 
 
 @dataclass(frozen=True, kw_only=True)

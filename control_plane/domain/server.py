@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import enum
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from control_plane.domain.tenant import Model
 
@@ -13,6 +13,12 @@ class ServerStatus(enum.StrEnum):
 
     ACTIVE = "active"
     DRAINING = "draining"
+    ADDING = "adding"
+    """It is being made ready, or could not be: nobody lives there."""
+    REMOVING = "removing"
+    """It is about to be struck off the roll: nobody lives there."""
+    LOST = "lost"
+    """It will not come back, and what was there is gone: what is erased there is struck off the roll alone."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,3 +43,14 @@ class Server:
     """How much its databases may hold together; without a number, as much as they like."""
     used_bytes: int | None = None
     """What they held when they were last measured."""
+    admin: str = "postgres"
+    """The login that makes databases and roles there; it need not be a superuser."""
+    ca: str = ""
+    """The certificates of whoever signs the server's own, PEM; empty: whom this machine believes. For TCP alone."""
+    sealed_passwords: str | None = field(default=None, repr=False)
+    """Of the platform's own roles there, by role; see `doors`. None where sockets do without."""
+
+    @property
+    def by_tcp(self) -> bool:
+        """Whether it is reached by TCP, where every login has a password; otherwise by its socket."""
+        return not self.host.startswith("/")

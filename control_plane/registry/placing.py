@@ -11,7 +11,7 @@ from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.orm import Session
 
 from control_plane.domain import names
-from control_plane.domain.budget import Budget, Entry, share_out
+from control_plane.domain.budget import Budget, share_out
 from control_plane.domain.ids import new_id
 from control_plane.domain.placement import Choice, Load, Verdict, Wish, choose_server, consider
 from control_plane.domain.tenant import Model, Plan
@@ -25,8 +25,7 @@ FullAt = Mapping[Model, int]
 
 def budget(session: Session) -> Budget:
     """How the servers' connections are shared out among all that the pooler is to serve."""
-    entries = [Entry(alias=row.alias, server=row.server, model=row.model) for row in servers.for_pooler(session)]
-    return share_out(servers.all_servers(session), entries)
+    return share_out(servers.all_servers(session), servers.for_pooler(session))
 
 
 def wish_of(row: TenantRow) -> Wish:

@@ -103,6 +103,7 @@ def _home(database: DatabaseRow, schema: str) -> Home:
         login=database.login,
         schema=schema,
         sealed_password=database.sealed_password,
+        server=database.server,
     )
 
 

@@ -6,13 +6,12 @@ from collections.abc import Sequence
 from typing import NamedTuple
 from uuid import UUID
 
-from psycopg.conninfo import make_conninfo
 from sqlalchemy import func, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
 from control_plane.domain import names
-from control_plane.domain.errors import NotFoundError
+from control_plane.domain.errors import ConflictError, NotFoundError
 from control_plane.domain.ids import new_id
 from control_plane.domain.server import Server, ServerStatus
 from control_plane.domain.tenant import Model
@@ -20,6 +19,13 @@ from control_plane.registry.tables import DatabaseRow, HomeRow, ServerRow
 
 BUILDING, READY, WARM, GOING, GONE = "building", "ready", "warm", "going", "gone"
 """States of databases; see DatabaseRow."""
+_MODELS = {str(model): model for model in Model}
+
+
+class ServerUnsettledError(ConflictError):
+    """The server is being added or removed."""
+
+    code = "server_unsettled"
 
 
 class PooledDatabase(NamedTuple):
@@ -32,25 +38,18 @@ class PooledDatabase(NamedTuple):
     login: str
     other_login: str
     """What the app may log in with as well while its login is being changed; empty at all other times."""
-
-
-def direct_dsn(server: Server, database: str, role: str) -> str:
-    """How to reach a database past the pooler, for DDL, locks and copies."""
-    return make_conninfo(
-        host=server.host,
-        port=server.port,
-        dbname=database,
-        user=role,
-        connect_timeout=5,
-        application_name="copyhold",
-    )
+    id: UUID
+    sealed_password: str | None
+    """Of the login; none where sockets do without."""
+    other_sealed_password: str | None
 
 
 def register(session: Session, server: Server, *, warm: int = 0) -> None:
     """Enter a server on the roll, or bring its entry up to date.
 
-    Its status, its labels, its bytes and its warm silos stay what they were.
+    Its status, its labels, its bytes and its warm silos stay what they were; its passwords unless there are new ones.
     """
+    settings = {"admin": server.admin, "ca": server.ca}
     values = {
         "provider": server.provider,
         "region": server.region,
@@ -59,10 +58,22 @@ def register(session: Session, server: Server, *, warm: int = 0) -> None:
         "models": [str(model) for model in server.models],
         "capacity": server.capacity,
         "connections": server.connections,
+        "settings": settings,
+        "sealed_passwords": server.sealed_passwords,
     }
     first = {"labels": list(server.labels), "capacity_bytes": server.capacity_bytes, "warm": warm}
     statement = insert(ServerRow).values(name=server.name, status=str(server.status), **first, **values)
-    session.execute(statement.on_conflict_do_update(index_elements=["name"], set_=values))
+    kept = {
+        "settings": ServerRow.settings.concat(statement.excluded.settings),
+        "sealed_passwords": func.coalesce(statement.excluded.sealed_passwords, ServerRow.sealed_passwords),
+    }
+    session.execute(statement.on_conflict_do_update(index_elements=["name"], set_=values | kept))
+
+
+def set_passwords(session: Session, name: str, sealed: str) -> None:
+    """Keep other passwords of the platform's roles on that server, as `doors.sealed` makes them of all."""
+    row = session.get_one(ServerRow, name, with_for_update=True)
+    row.sealed_passwords = sealed
 
 
 def all_servers(session: Session, *, lock: bool = False) -> list[Server]:
@@ -80,18 +91,33 @@ def server_named(session: Session, name: str) -> Server:
 
 
 def set_server_status(session: Session, name: str, status: ServerStatus) -> None:
-    """Let a server take new tenants, or not. NotFoundError for a name not on the roll."""
-    row = session.get(ServerRow, name, with_for_update=True)
-    if row is None:
-        raise NotFoundError(f"there is no server {name!r}", server=name)
+    """Let a server take new tenants, or not. NotFoundError for a name not on the roll.
+
+    ServerUnsettledError for one that is being added or removed.
+    """
+    row = server_row(session, name)
+    if row.status in (ServerStatus.ADDING, ServerStatus.REMOVING) and status is not ServerStatus.LOST:
+        raise ServerUnsettledError(f"{name} is {row.status}: that has to come to its end first", server=name)
     row.status = str(status)
 
 
+def server_row(session: Session, name: str) -> ServerRow:
+    """The server of that name, locked; NotFoundError when there is none."""
+    row = session.get(ServerRow, name, with_for_update=True)
+    if row is None:
+        raise NotFoundError(f"there is no server {name!r}", server=name)
+    return row
+
+
 def delete_server(session: Session, name: str) -> None:
-    """Strike a server without databases from the roll."""
-    row = session.get(ServerRow, name)
-    if row is not None:
-        session.delete(row)
+    """Strike a server from the roll; ServerUnsettledError while it has a database. Rows of those that are gone stay."""
+    row = session.get(ServerRow, name, with_for_update=True)
+    if row is None:
+        return
+    there = select(func.count()).where(DatabaseRow.server == name, DatabaseRow.state != GONE)
+    if session.scalar(there):
+        raise ServerUnsettledError(f"{name} still has databases", server=name)
+    session.delete(row)
 
 
 def tenants_on(session: Session) -> dict[str, int]:
@@ -124,12 +150,17 @@ def all_databases(session: Session) -> list[DatabaseRow]:
 def for_pooler(session: Session) -> list[PooledDatabase]:
     """What the pooler is to serve, by server and name: read often, and of thousands, so of each only what is needed."""
     row = DatabaseRow
-    query = select(row.alias, row.server, row.model, row.name, row.login, row.next_login)
+    passwords = (row.sealed_password, row.next_sealed_password)
+    query = select(row.alias, row.server, row.model, row.name, row.login, row.next_login, row.id, *passwords)
     found = session.execute(query.where(row.state.not_in((GOING, GONE))).order_by(row.server, row.name))
     return [
-        PooledDatabase(alias, server, Model(model), name, login, names.other_login(name, login) if other else "")
-        for alias, server, model, name, login, other in found.all()
+        PooledDatabase(alias, server, _MODELS[model], name, login, _other(name, login, following), key, *kept)
+        for alias, server, model, name, login, following, key, *kept in found.all()
     ]
+
+
+def _other(name: str, login: str, following: str | None) -> str:
+    return names.other_login(name, login) if following else ""
 
 
 def databases_of(session: Session, server: str, model: Model) -> list[DatabaseRow]:
@@ -188,4 +219,7 @@ def _server(row: ServerRow) -> Server:
         labels=tuple(row.labels),
         capacity_bytes=row.capacity_bytes,
         used_bytes=row.used_bytes,
+        admin=row.settings.get("admin", Server.admin),
+        ca=row.settings.get("ca", ""),
+        sealed_passwords=row.sealed_passwords,
     )

@@ -33,7 +33,7 @@ class Base(DeclarativeBase):
 
 
 class ServerRow(Base):
-    """One PostgreSQL cluster that may hold tenants. `status` is active, draining or full."""
+    """One PostgreSQL cluster that may hold tenants. `status` is active, draining or lost."""
 
     __tablename__ = "servers"
 
@@ -76,7 +76,8 @@ class DatabaseRow(Base):
     __table_args__ = (Index(None, "server", "name", unique=True),)
 
     id: Mapped[UUID] = mapped_column(primary_key=True)
-    server: Mapped[str] = mapped_column(ForeignKey("servers.name"))
+    server: Mapped[str]
+    """On the roll, unless the database is gone: servers may be struck off, and rows of what was there stay."""
     name: Mapped[str]
     model: Mapped[str]
     alias: Mapped[str] = mapped_column(unique=True)

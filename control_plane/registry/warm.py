@@ -95,7 +95,8 @@ def replenish(session: Session, workflows: Workflows, server: str, actor: str, *
     )
     # Shared lock: it cannot begin, and look, before what the caller changes is committed.
     if session.scalars(waiting.with_for_update(read=True, skip_locked=True).limit(1)).first() is None:
-        workflow_records.start(session, workflows, REPLENISH, subject_of(server), actor, after_s=after_s)
+        subject = subject_of(server)
+        workflow_records.start(session, workflows, REPLENISH, subject, actor, server=server, after_s=after_s)
 
 
 def stock(session: Session, server: str) -> Stock:

@@ -9,19 +9,33 @@ from sqlalchemy import func, select, update
 from sqlalchemy.orm import Session
 
 from control_plane.domain.errors import NotFoundError
+from control_plane.registry import lanes
 from control_plane.registry.tables import WorkflowRow
-from control_plane.registry.workflows import Workflows, new_workflow_id
+from control_plane.registry.workflows import ANYWHERE, Workflows, new_workflow_id
 
 REQUESTED, RUNNING, DONE, FAILED = "requested", "running", "done", "failed"
 UNENDED = frozenset({REQUESTED, RUNNING})
 
 
-def start(session: Session, workflows: Workflows, kind: str, subject: UUID, actor: str, *, after_s: float = 0) -> str:
-    """Record a workflow, and have it start when the caller commits or so many seconds later; its id."""
+def start(
+    session: Session,
+    workflows: Workflows,
+    kind: str,
+    subject: UUID,
+    actor: str,
+    *,
+    server: str | None = None,
+    after_s: float = 0,
+) -> str:
+    """Record a workflow, and have it start when the caller commits or so many seconds later; its id.
+
+    `server` is where it will work, for a subject that the roll has nowhere yet.
+    """
     workflow_id = new_workflow_id(kind, subject)
     session.add(WorkflowRow(id=workflow_id, kind=kind, subject=subject, actor=actor, state=REQUESTED))
     session.flush()
-    workflows.start(session, kind, workflow_id, subject, after_s=after_s)
+    lane = lanes.server_of(session, subject) or server or ANYWHERE
+    workflows.start(session, kind, workflow_id, subject, lane=lane, after_s=after_s)
     return workflow_id
 
 

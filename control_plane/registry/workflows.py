@@ -18,6 +18,8 @@ from control_plane.domain.ids import new_id
 from control_plane.registry.engine import ControlDatabaseError
 
 QUEUE = "provisioning"
+ANYWHERE = "-"
+"""The lane of what goes to no server; those of servers have the servers' names."""
 WORK_CHANNEL = "copyhold_work"
 """Workers listen to it: something has been started."""
 APPLICATION = "copyhold"
@@ -33,6 +35,8 @@ GROW = "grow"
 """Its subject is a pool or bridge database."""
 REPLENISH = "replenish"
 """Its subject is a server (`warm.subject_of`)."""
+ADD_SERVER, REMOVE_SERVER = "add_server", "remove_server"
+"""Their subject is a server (`warm.subject_of`)."""
 _GOING_ON = frozenset({"PENDING", "ENQUEUED", "DELAYED"})
 
 
@@ -49,10 +53,13 @@ def kind_of(workflow_id: str | None) -> str:
 class Workflows(Protocol):
     """The door to the workflow engine."""
 
-    def start(self, session: Session, name: str, workflow_id: str, subject: UUID, *, after_s: float = 0) -> None:
+    def start(
+        self, session: Session, name: str, workflow_id: str, subject: UUID, *, lane: str = ANYWHERE, after_s: float = 0
+    ) -> None:
         """Have `name` run once for `subject`, so many seconds after the session's transaction commits.
 
-        A repeated id starts nothing. `workflow_records.start` is what callers want: it keeps a record too.
+        Of one lane a worker does so many at once, and no more. A repeated id starts nothing. `workflow_records.start`
+        is what callers want: it keeps a record too.
         """
 
     def close(self) -> None:
@@ -67,9 +74,12 @@ class DurableWorkflows:
             system_database_engine=engine, lazy=True, retry_connection_errors=False, application_name=APPLICATION
         )
 
-    def start(self, session: Session, name: str, workflow_id: str, subject: UUID, *, after_s: float = 0) -> None:
+    def start(
+        self, session: Session, name: str, workflow_id: str, subject: UUID, *, lane: str = ANYWHERE, after_s: float = 0
+    ) -> None:
         """See Workflows. Workers are told when it commits."""
         options: dict[str, object] = {"workflow_name": name, "queue_name": QUEUE, "workflow_id": workflow_id}
+        options["queue_partition_key"] = lane
         if after_s:
             options["delay_seconds"] = after_s
         self._client.enqueue_in_transaction(session, options, str(subject))  # type: ignore[arg-type]

@@ -41,7 +41,7 @@ class Roll:
     def __init__(self, engine: Engine, dsn: str, keyring: Keyring, file: Path | None, *, poll_s: float) -> None:
         self._engine, self._dsn, self._keyring, self._file, self._poll_s = engine, dsn, keyring, file, poll_s
         self._snapshot = EMPTY
-        self._refresh_lock = threading.Lock()
+        self._refresh_lock, self._save_lock = threading.Lock(), threading.Lock()
         self._stopping = threading.Event()
         self._subscribers: list[Callable[[], None]] = []
         self._thread: threading.Thread | None = None
@@ -94,7 +94,8 @@ class Roll:
         if new is not old:
             for on_change in self._subscribers:
                 on_change()
-        self._save()
+        # Whoever is shut out stays so, though this process and the control database die in the next moment.
+        self._save(now=new.shuts_out(old))
 
     def _read_since(self, old: RollSnapshot) -> RollSnapshot:
         with transaction(self._engine) as session:
@@ -134,6 +135,10 @@ class Roll:
                     pass
 
     def _save(self, *, now: bool = False) -> None:
+        with self._save_lock:
+            self._save_alone(now=now)
+
+    def _save_alone(self, *, now: bool) -> None:
         new = self._snapshot
         due = now or time.monotonic() - self._saved_at >= SAVE_INTERVAL_S
         if self._file is None or not due or new.version == self._saved_version or new.version < 0:

@@ -1,8 +1,9 @@
 """Keeps a home that does not answer from using up what all homes share.
 
 Whoever opens a connection to a home that is down waits until a time-out, and holds a place on the road meanwhile. So
-requests that are on their way into one database may take a part of all places and no more; and after a few failures in
-a row the next ones are told at once, while one at a time goes and looks whether the home is back.
+requests that are on their way into one database may take a part of all places and no more, nor may those into all the
+databases of one server; and after a few failures in a row the next ones are told at once, while one at a time goes and
+looks whether the home is back.
 """
 
 from __future__ import annotations
@@ -51,18 +52,29 @@ class _Gate:
 
 
 class Gates:
-    """A gate a database; each lets `at_once` requests be on their way in. Belongs to one event loop."""
+    """A gate a database; each lets a quarter of all `places` be on their way in, those of one server together half.
 
-    def __init__(self, *, at_once: int, waiters: int, wait_s: float, look_s: float) -> None:
-        self._at_once, self._waiters_max, self._wait_s, self._look_s = at_once, waiters, wait_s, look_s
+    Belongs to one event loop.
+    """
+
+    def __init__(self, *, places: int, waiters: int, wait_s: float, look_s: float) -> None:
+        self._of_server = max(1, places // 2)
+        # Fewer than FAILURES_MAX would take the longer to learn that it is down.
+        self._of_home = min(self._of_server, max(FAILURES_MAX, places // 4))
+        self._waiters_max, self._wait_s, self._look_s = waiters, wait_s, look_s
         self._gates: dict[Key, _Gate] = {}
+        self._servers: dict[str, asyncio.Semaphore] = {}
 
     @asynccontextmanager
-    async def passage(self, key: Key) -> AsyncIterator[None]:
+    async def passage(self, key: Key, server: str) -> AsyncIterator[None]:
         """On the way in. HomeDownError at once while the home is known to be down; BusyError after too long a wait."""
-        gate = self._gates.get(key) or self._gates.setdefault(key, _Gate(asyncio.Semaphore(self._at_once)))
+        gate = self._gates.get(key)
+        if gate is None:
+            gate = self._gates[key] = _Gate(asyncio.Semaphore(self._of_home))
+        if server not in self._servers:
+            self._servers[server] = asyncio.Semaphore(self._of_server)
         gate.refuse_if_shut()
-        await self._wait(gate)
+        await self._wait(gate, self._servers[server])
         try:
             gate.refuse_if_shut()
             if gate.failures >= FAILURES_MAX:
@@ -71,15 +83,21 @@ class Gates:
             with gate.watched():
                 yield
         finally:
+            self._servers[server].release()
             gate.places.release()
 
-    async def _wait(self, gate: _Gate) -> None:
+    async def _wait(self, gate: _Gate, of_server: asyncio.Semaphore) -> None:
         if gate.places.locked() and gate.waiting >= self._waiters_max:
             raise BusyError(waiting=gate.waiting)
         gate.waiting += 1
         try:
             async with asyncio.timeout(self._wait_s):
                 await gate.places.acquire()
+                try:
+                    await of_server.acquire()
+                except BaseException:
+                    gate.places.release()
+                    raise
         except TimeoutError as error:
             raise BusyError(waited_s=self._wait_s) from error
         finally:

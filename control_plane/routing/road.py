@@ -20,7 +20,6 @@ from uuid import UUID
 import psycopg
 import structlog
 from psycopg.conninfo import make_conninfo
-from psycopg.pq import TransactionStatus
 from sqlalchemy import Connection, NullPool, event
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession, create_async_engine
@@ -34,11 +33,11 @@ from control_plane.registry.engine import ControlDatabaseError
 from control_plane.routing import tokens
 from control_plane.routing.connections import ConnectionSource, Key, LentConnection
 from control_plane.routing.credentials import session_signer, ticket_signer
+from control_plane.routing.endings import close, leave, refuse_unless_whole
 from control_plane.routing.feed import Roll
 from control_plane.routing.gates import Gates
 from control_plane.routing.guard import check_home
 from control_plane.routing.refusals import (
-    BrokenTransactionError,
     BusyError,
     ClosedError,
     ContextError,
@@ -61,6 +60,8 @@ from control_plane.stores.secrets import Secrets
 
 TRIES = 3
 THAW_POLL_S = 0.1
+POOLER_FULL = "max_client_conn"
+"""Part of what the pooler says when all API processes together have as many connections as it takes."""
 _BEGIN = "copyhold_begin"
 _bound_for: ContextVar[Home] = ContextVar("bound_for")
 log = structlog.get_logger()
@@ -113,7 +114,7 @@ class Road:
         )
         event.listen(self._engine.sync_engine, "begin", _send_begin)
         self._gates = Gates(
-            at_once=max(1, limits.client_connections // 2),
+            places=limits.client_connections,
             waiters=limits.connection_waiters,
             wait_s=limits.connection_wait_s,
             look_s=limits.connect_timeout_s + 1,
@@ -146,11 +147,11 @@ class Road:
         try:
             async with limit:
                 yield session
-                _refuse_unless_whole(session, connection)
+                refuse_unless_whole(session, connection)
                 await session.commit()
         except BaseException as error:
             # Shielded: a request that was cancelled still has to roll back and give its connection back.
-            await asyncio.shield(_leave(session, connection))
+            await asyncio.shield(leave(session, connection))
             if isinstance(error, TimeoutError) and limit.expired():
                 raise TooSlowError from error
             ours = translated(error) if isinstance(error, DBAPIError) else None
@@ -190,8 +191,9 @@ class Road:
         tries = 0
         while True:
             route = self._servable(tenant_id)
+            home = _home_of(route)
             try:
-                async with self._gates.passage(_key_of(_home_of(route))):
+                async with self._gates.passage(_key_of(home), home.server):
                     return await self._begin(route)
             except FrozenError:
                 if time.monotonic() > thaw_by:
@@ -282,7 +284,7 @@ class Road:
         except (DBAPIError, psycopg.Error) as error:
             raise (translated(error) or HomeDownError()) from error
         finally:
-            await asyncio.shield(_close(connection))
+            await asyncio.shield(close(connection))
         self._checked.add(mark)
 
     async def _connect(self, home: Home) -> AsyncConnection:
@@ -312,7 +314,12 @@ class Road:
             application_name="copyhold",
             connect_timeout=max(2, int(self.settings.limits.connect_timeout_s)),
         )
-        return await LentConnection.connect(conninfo, autocommit=True, prepare_threshold=None)
+        try:
+            return await LentConnection.connect(conninfo, autocommit=True, prepare_threshold=None)
+        except psycopg.OperationalError as error:
+            if POOLER_FULL not in str(error):
+                raise
+            raise BusyError from error  # of the home it tells nothing
 
     async def _reload(self, within_s: float) -> None:
         """Read the roll anew; those who ask together share one reading, begun after the last of them asked."""
@@ -367,32 +374,6 @@ def _send_begin(connection: Connection) -> None:
         cursor.execute(message())
     finally:
         cursor.close()
-
-
-def _refuse_unless_whole(session: AsyncSession, connection: AsyncConnection) -> None:
-    """COMMIT says nothing when all it does is roll back, or when somebody has ended the transaction before."""
-    if connection.invalidated:
-        raise HomeDownError
-    if session.in_transaction() and not connection.closed and connection.sync_connection is not None:
-        driver = connection.sync_connection.connection.driver_connection
-        assert isinstance(driver, LentConnection)
-        if driver.pgconn.transaction_status not in (TransactionStatus.INTRANS, TransactionStatus.UNKNOWN):
-            raise BrokenTransactionError
-
-
-async def _leave(session: AsyncSession, connection: AsyncConnection) -> None:
-    # A rollback that fails ends with its connection; it is not what the caller has to hear of.
-    with contextlib.suppress(DBAPIError):
-        await session.close()
-    await _close(connection)
-
-
-async def _close(connection: AsyncConnection) -> None:
-    try:
-        await connection.close()
-    except DBAPIError:
-        # Its rollback failed, so that it has not gone back. Now there is nothing to roll back, and it does.
-        await connection.close()
 
 
 def _key_of(home: Home) -> Key:

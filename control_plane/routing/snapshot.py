@@ -23,6 +23,7 @@ from control_plane.keyring import Keyring
 
 _FORMAT = 1
 _PURPOSE = "snapshot"
+SHUT_OUT = frozenset({Status.SUSPENDED, Status.CLOSING, Status.CLOSED})
 
 
 class SnapshotError(SetupError):
@@ -57,6 +58,14 @@ class RollSnapshot:
     def changed(self, routes: Iterable[Route], version: int) -> RollSnapshot:
         """This snapshot with those tenants as they are now."""
         return self._indexed({**self.by_id, **{route.tenant_id: route for route in routes}}, version)
+
+    def shuts_out(self, before: RollSnapshot) -> bool:
+        """Whether somebody is refused here for good, or until further notice, who was not in `before`."""
+        return any(
+            route.status in SHUT_OUT and (old is None or old.status not in SHUT_OUT)
+            for tenant_id, route in self.by_id.items()
+            if (old := before.by_id.get(tenant_id)) is not route
+        )
 
 
 EMPTY = RollSnapshot(version=-1, taken_at=0.0)

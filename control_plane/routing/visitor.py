@@ -6,10 +6,12 @@ platform.
 
 from __future__ import annotations
 
+import contextlib
 import hmac
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Annotated
+from uuid import UUID
 
 from fastapi import Depends, Request
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -24,6 +26,7 @@ from control_plane.routing.credentials import (
     parse_key,
 )
 from control_plane.routing.road import Road, refuse_unless_served
+from control_plane.routing.snapshot import RollSnapshot
 
 LOOPBACK = frozenset({"127.0.0.1", "[::1]"})
 _KNOWN = "copyhold.visitor"
@@ -92,6 +95,17 @@ def _looked_at(request: Request) -> Visitor:
     if claim.tenant_id != route.tenant_id:
         raise SessionRefusedError
     return Visitor(route=route, session=claim)
+
+
+def named_tenant(request: Request, roll: RollSnapshot, base_domain: str) -> UUID | None:
+    """Whom the request names by its host, or else by an API key; says nothing of whether it may come in."""
+    with contextlib.suppress(UnknownTenantError, KeyRefusedError):
+        slug = slug_in(host_of(request), base_domain)
+        if slug is None:
+            return parse_key(request.headers.get("authorization", "").partition(" ")[2].strip())[0]
+        if slug in roll.by_slug:
+            return roll.by_slug[slug].tenant_id
+    return None
 
 
 async def host_tenant(request: Request) -> Route:

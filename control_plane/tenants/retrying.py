@@ -12,7 +12,17 @@ from control_plane.domain.tenant import Model, Plan, Status
 from control_plane.registry import servers, tenants, workflow_records
 from control_plane.registry.tables import TenantRow
 from control_plane.registry.workflow_records import FAILED
-from control_plane.registry.workflows import EXPORT, GROW, MIGRATE, PROVISION, REPLENISH, ROTATE, Workflows
+from control_plane.registry.workflows import (
+    ADD_SERVER,
+    EXPORT,
+    GROW,
+    MIGRATE,
+    PROVISION,
+    REMOVE_SERVER,
+    REPLENISH,
+    ROTATE,
+    Workflows,
+)
 from control_plane.tenants import service
 from control_plane.tenants.rotating import rotate_database
 from control_plane.tenants.service import TenantWish
@@ -54,7 +64,7 @@ def retry_workflow(session: Session, workflows: Workflows, workflow_id: str, act
         raise NothingToRetryError(f"it is {record.state}")
     if record.kind == ROTATE:
         return _rotate_again(session, workflows, record.subject, actor)
-    if record.kind in {REPLENISH, EXPORT, GROW}:
+    if record.kind in {REPLENISH, EXPORT, GROW, ADD_SERVER, REMOVE_SERVER}:
         return workflow_records.start(session, workflows, record.kind, record.subject, actor)
     tenant = tenants.get(session, record.subject, lock=True)
     if tenant.workflow_id != workflow_id:

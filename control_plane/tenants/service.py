@@ -68,7 +68,7 @@ def create(session: Session, workflows: Workflows, wish: TenantWish, actor: str)
     slug, name, labels = checked_slug(wish.slug), checked_name(wish.name), checked_labels(wish.labels)
     existing = tenants.by_slug(session, slug, lock=True)
     if existing is None:
-        _refuse_without_room(session, placement_of(wish))
+        server = _server_with_room(session, placement_of(wish))
         row = TenantRow(
             id=new_id(),
             slug=slug,
@@ -83,7 +83,7 @@ def create(session: Session, workflows: Workflows, wish: TenantWish, actor: str)
         if tenants.add(session, row):
             row = tenants.get(session, row.id)
             _record_new(session, row, wish, actor)
-            start(session, workflows, row, PROVISION, actor)
+            start(session, workflows, row, PROVISION, actor, server=server)
             return row
         existing = tenants.by_slug(session, slug, lock=True)
     assert existing is not None
@@ -164,18 +164,23 @@ def make_again(session: Session, workflows: Workflows, row: TenantRow, wish: Ten
     """Go on with the making of a tenant that failed; NoServerError when it has no home yet and nothing can take it."""
     tenants.change_status(row, Status.PROVISIONING)
     row.wanted_server, row.wanted_region = wish.server, wish.region
-    if tenants.current_home(session, row.id) is None:
-        _refuse_without_room(session, placing.wish_of(row))
+    without_home = tenants.current_home(session, row.id) is None
+    server = _server_with_room(session, placing.wish_of(row)) if without_home else None
     audit.record(session, actor, "tenant.create_again", row.slug, tenant_id=row.id)
-    start(session, workflows, row, PROVISION, actor)
+    start(session, workflows, row, PROVISION, actor, server=server)
 
 
-def start(session: Session, workflows: Workflows, row: TenantRow, kind: str, actor: str) -> None:
-    """Start a workflow for the tenant, which is its newest from now on. Commits with the caller."""
+def start(
+    session: Session, workflows: Workflows, row: TenantRow, kind: str, actor: str, *, server: str | None = None
+) -> None:
+    """Start a workflow for the tenant, which is its newest from now on. Commits with the caller.
+
+    `server` is where a tenant without a home is likely to get one.
+    """
     session.flush()
-    row.workflow_id = workflow_records.start(session, workflows, kind, row.id, actor)
+    row.workflow_id = workflow_records.start(session, workflows, kind, row.id, actor, server=server)
 
 
-def _refuse_without_room(session: Session, wish: Wish) -> None:
+def _server_with_room(session: Session, wish: Wish) -> str:
     # Which pools are full is asked when the home is chosen: a new one may be made there.
-    placing.choose(session, wish, {})
+    return placing.choose(session, wish, {}).server.name

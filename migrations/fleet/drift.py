@@ -12,10 +12,10 @@ import psycopg
 from sqlalchemy import Engine
 
 from control_plane.domain.server import Server
+from control_plane.doors import NoDoorError
 from control_plane.registry import servers
 from control_plane.registry.engine import transaction
 from control_plane.registry.fleet import Revisions
-from control_plane.registry.servers import direct_dsn
 from migrations.fleet import reality, shapes
 from migrations.fleet.chains import HOME, Chain
 from migrations.fleet.plan import Target
@@ -137,15 +137,15 @@ class _Looker:
                 pool.shutdown(cancel_futures=True)
 
     def _look_into(self, server: Server, database: str, targets: Sequence[Target]) -> list[Finding]:
-        dsn = direct_dsn(server, database, MIGRATOR)
         try:
+            dsn = self._references.doors.dsn(server, database, MIGRATOR)
             with self._reaching.trying(server.name):
                 connection = psycopg.connect(dsn, autocommit=True, prepare_threshold=None, options=OPTIONS)
             with connection:
                 seen = _seen(connection, targets)
                 found = list(_revisions(targets, seen, {HOME.name: HOME, self._tenant.name: self._tenant}))
                 return found + self._shapes(connection, server, targets, seen)
-        except (psycopg.Error, ServerUnreachableError) as error:
+        except (psycopg.Error, NoDoorError, ServerUnreachableError) as error:
             return [_finding((server.name, database), "database", "unreachable", found=in_words(error))]
 
     def _shapes(

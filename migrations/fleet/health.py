@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 import psycopg
 
 from control_plane.domain.server import Server
-from control_plane.registry.servers import direct_dsn
+from control_plane.doors import Doors, NoDoorError
 from migrations.fleet.plan import Target
 from migrations.fleet.words import in_words
 
@@ -20,17 +20,17 @@ SELECT count(*) FROM pg_catalog.pg_lock_status()
 """  # noqa: S608 - a number of ours
 
 
-def problems(servers: Mapping[str, Server], targets: Iterable[Target]) -> list[str]:
+def problems(doors: Doors, servers: Mapping[str, Server], targets: Iterable[Target]) -> list[str]:
     """What is wrong on the servers of those targets, in words; one connection a server."""
     one_each = {target.server: target for target in targets}
-    return [said for name, target in one_each.items() if (said := _of(servers[name], target)) is not None]
+    return [said for name, target in one_each.items() if (said := _of(doors, servers[name], target)) is not None]
 
 
-def _of(server: Server, target: Target) -> str | None:
+def _of(doors: Doors, server: Server, target: Target) -> str | None:
     try:
-        with psycopg.connect(direct_dsn(server, target.database, MIGRATOR), autocommit=True) as connection:
+        with psycopg.connect(doors.dsn(server, target.database, MIGRATOR), autocommit=True) as connection:
             row = connection.execute(WAITING.encode()).fetchone()
-    except psycopg.Error as error:
+    except (psycopg.Error, NoDoorError) as error:
         return f"{server.name} does not answer: {in_words(error)}"
     waiting = row[0] if row else 0
     return f"{waiting} have waited for a lock on {server.name} for more than {WAITING_S} s" if waiting else None

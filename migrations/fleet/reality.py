@@ -15,7 +15,7 @@ from psycopg.pq import TransactionStatus
 
 from control_plane.domain.errors import CopyholdError
 from control_plane.domain.server import Server
-from control_plane.registry.servers import direct_dsn
+from control_plane.doors import Doors, NoDoorError
 from migrations.fleet.plan import Target
 from migrations.fleet.reaching import Reaching, ServerUnreachableError
 from migrations.fleet.words import in_words
@@ -34,7 +34,9 @@ class UnseenTargetsError(CopyholdError):
     code = "targets_unseen"
 
 
-def seen(servers: Mapping[str, Server], targets: Iterable[Target], *, or_recorded: bool = False) -> list[Target]:
+def seen(
+    doors: Doors, servers: Mapping[str, Server], targets: Iterable[Target], *, or_recorded: bool = False
+) -> list[Target]:
     """The targets, each with the revision that it really is at.
 
     Those of a database that does not answer are left as they are recorded, or without `or_recorded` they are
@@ -43,7 +45,7 @@ def seen(servers: Mapping[str, Server], targets: Iterable[Target], *, or_recorde
     by_database: dict[tuple[str, str], list[Target]] = {}
     for target in targets:
         by_database.setdefault((target.server, target.database), []).append(target)
-    look = partial(_in_database, servers, Reaching())
+    look = partial(_in_database, doors, servers, Reaching())
     with ThreadPoolExecutor(AT_ONCE, thread_name_prefix="look") as pool:
         found = list(pool.map(look, by_database.values()))
     unseen = [said for said in found if isinstance(said, str)]
@@ -73,16 +75,16 @@ def revisions_in(connection: psycopg.Connection[Any], schemas: Sequence[str]) ->
 
 
 def _in_database(
-    servers: Mapping[str, Server], reaching: Reaching, targets: Sequence[Target]
+    doors: Doors, servers: Mapping[str, Server], reaching: Reaching, targets: Sequence[Target]
 ) -> Sequence[Target] | str:
     first = targets[0]
-    dsn = direct_dsn(servers[first.server], first.database, MIGRATOR)
     try:
+        dsn = doors.dsn(servers[first.server], first.database, MIGRATOR)
         with reaching.trying(first.server):
             connection = psycopg.connect(dsn, autocommit=True, prepare_threshold=None)
         with connection:
             revisions = revisions_in(connection, [target.schema for target in targets])
-    except (psycopg.Error, ServerUnreachableError) as error:
+    except (psycopg.Error, NoDoorError, ServerUnreachableError) as error:
         return f"{first.server} / {first.database}: {in_words(error)}"
     return [replace(target, revision=revisions.get(target.schema)) for target in targets]
 

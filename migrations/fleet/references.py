@@ -22,17 +22,16 @@ from sqlalchemy import Engine
 from control_plane.domain.errors import CopyholdError
 from control_plane.domain.names import SHARED_SCHEMA
 from control_plane.domain.server import Server
+from control_plane.doors import Doors, NoDoorError
 from control_plane.registry import shapes as registry
 from control_plane.registry.engine import transaction
 from control_plane.registry.fleet import Revisions
-from control_plane.registry.servers import direct_dsn
 from control_plane.registry.shapes import ShapeKey
 from migrations.fleet import shapes
 from migrations.fleet.chains import HOME, Chain
 from migrations.fleet.shapes import Expected, Part, Parts
 from migrations.fleet.words import in_words
 
-SUPERUSER = "postgres"
 PREFIX = "reference_"
 LOCKS = 44
 """Keeps these advisory locks apart from those of other uses."""
@@ -69,8 +68,9 @@ class Reference:
 class References:
     """What every revision should look like, on every server. Threads may share it; each reference is built once."""
 
-    def __init__(self, engine: Engine, tenant: Chain, furnish: Furnish) -> None:
+    def __init__(self, engine: Engine, tenant: Chain, furnish: Furnish, doors: Doors) -> None:
         self._engine, self._tenant, self._furnish = engine, tenant, furnish
+        self.doors = doors
         self._known: dict[ShapeKey, Reference | NoReferenceError] = {}
         self._versions: dict[str, int] = {}
         self._building = threading.Lock()
@@ -88,7 +88,7 @@ class References:
                     self._known[key] = kept
                 if key not in self._known:
                     self._build(server, revisions, key)
-            except psycopg.Error as error:
+            except (psycopg.Error, NoDoorError) as error:
                 raise NoReferenceError(f"no reference can be built on {server.name}: {in_words(error)}") from error
             found = self._known[key]
         if isinstance(found, NoReferenceError):
@@ -131,9 +131,9 @@ class References:
                 registry.keep(session, each, _as_data(found[schema]))
 
     def _built(self, server: Server, revisions: Revisions, schemas: tuple[str, ...]) -> dict[str, Reference]:
-        with _scratch_database(server) as name:
+        with _scratch_database(self.doors, server) as name:
             self._furnish(server, name, revisions)
-            with _connected(server, name) as connection:
+            with _connected(self.doors, server, name) as connection:
                 sums, parts = shapes.sums(connection, schemas), shapes.objects(connection, schemas)
         return {schema: Reference(sum=sums[schema], parts=parts[schema]) for schema in schemas}
 
@@ -154,7 +154,7 @@ class References:
     def _version(self, server: Server) -> int:
         """Of PostgreSQL, to the minor version: what it says of its objects may change with each."""
         if server.name not in self._versions:
-            with _connected(server, "postgres") as admin:
+            with _connected(self.doors, server, "postgres") as admin:
                 self._versions[server.name] = admin.info.server_version
         return self._versions[server.name]
 
@@ -171,17 +171,17 @@ def _source(*chains: tuple[Chain, str]) -> str:
     return digest.hexdigest()
 
 
-def drop_leftovers(server: Server) -> None:
+def drop_leftovers(doors: Doors, server: Server) -> None:
     """Drop what builders have left on that server who were killed."""
-    with _connected(server, "postgres") as admin:
+    with _connected(doors, server, "postgres") as admin:
         _drop_leftovers(admin)
 
 
 @contextmanager
-def _scratch_database(server: Server) -> Iterator[str]:
+def _scratch_database(doors: Doors, server: Server) -> Iterator[str]:
     """The name of a database and login that are dropped at the end of the block, should they be there by then."""
     name = PREFIX + secrets.token_hex(8)
-    with _connected(server, "postgres") as admin:
+    with _connected(doors, server, "postgres") as admin:
         _drop_leftovers(admin)
         admin.execute(_LOCK, [name, LOCKS])
         try:
@@ -204,8 +204,8 @@ def _drop(admin: psycopg.Connection[Any], name: str) -> None:
     admin.execute(sql.SQL("DROP ROLE IF EXISTS {}").format(sql.Identifier(name)))
 
 
-def _connected(server: Server, database: str) -> psycopg.Connection[Any]:
-    dsn = direct_dsn(server, database, SUPERUSER)
+def _connected(doors: Doors, server: Server, database: str) -> psycopg.Connection[Any]:
+    dsn = doors.dsn(server, database, server.admin)
     return psycopg.connect(dsn, autocommit=True, prepare_threshold=None, options=_OPTIONS)
 
 

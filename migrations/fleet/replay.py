@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -207,8 +207,13 @@ def bring_to(dsn: str, chain: Chain, schema: str, wanted: str, *, owner: str = O
 
     That is `wanted`, or the later revision at which it was found, and left. See Database.follow.
     """
-    database, runs = Database.open(dsn, owner=owner), PythonRuns()
-    try:
+    with closing(Database.open(dsn, owner=owner)) as database:
+        return bring(database, dsn, chain, schema, wanted)
+
+
+def bring(database: Database, dsn: str, chain: Chain, schema: str, wanted: str) -> str | None:
+    """As `bring_to`, on a connection that is there; `dsn` is for revisions in Python, which have their own."""
+    with closing(PythonRuns()) as runs:
         while True:
             current = database.version(chain, schema)
             if current == wanted or not chain.upgrades(current, wanted):
@@ -216,9 +221,6 @@ def bring_to(dsn: str, chain: Chain, schema: str, wanted: str, *, owner: str = O
             script = Script(chain=chain, current=current, wanted=wanted, phases=chain.compiled(current, wanted))
             if database.follow(script, schema, partial(runs.run, dsn, chain)) == wanted:
                 return wanted
-    finally:
-        runs.close()
-        database.close()
 
 
 def version(connection: psycopg.Connection[Any], chain: Chain) -> str | None:

@@ -11,6 +11,7 @@ from sqlalchemy import Engine
 from control_plane import audit
 from control_plane.domain.errors import ConflictError, CopyholdError, Kind
 from control_plane.domain.ids import new_id
+from control_plane.domain.server import ServerStatus
 from control_plane.doors import Doors
 from control_plane.registry import fleet, fleet_runs, reports, servers
 from control_plane.registry.engine import transaction
@@ -38,8 +39,10 @@ class FleetMigration:
         self._engine, self._chain, self._doors = engine, chain, doors
 
     def targets(self) -> list[Target]:
-        """Every target of both chains as the ledger knows it."""
+        """Every target of both chains as the ledger knows it; what was on a lost server is none any more."""
         with transaction(self._engine) as session:
+            known = servers.all_servers(session)
+            lost = {server.name for server in known if server.status is ServerStatus.LOST}
             homes = [
                 Target(
                     chain=HOME.name,
@@ -53,7 +56,8 @@ class FleetMigration:
                 for row in servers.all_databases(session)
                 if row.home_revision is not None
             ]
-            return homes + [_placed(target) for target in fleet.placed_targets(session)]
+            tables = [_placed(target) for target in fleet.placed_targets(session)]
+        return [target for target in homes + tables if target.server not in lost]
 
     def plan(self, wishes: Wishes | None = None) -> Plan:
         """What `run` would do; changes nothing."""

@@ -14,9 +14,9 @@ from psycopg import sql
 from psycopg.conninfo import make_conninfo
 
 from control_plane.domain.server import Server
-from control_plane.registry.servers import direct_dsn
+from control_plane.doors import Doors
 from provisioning.doctor.findings import Check, Finding, Severity
-from provisioning.roles import SUPERUSER, Connection, connect
+from provisioning.roles import Connection, connect, is_superuser
 
 FILE = Path(__file__).with_name("catalogue.sql")
 STATEMENT_TIMEOUT_S = 30
@@ -28,6 +28,13 @@ SESSION = (
 )
 CHECK_FAILED = Check(
     "check_failed", Severity.ERROR, "this could not be looked at", "see to what the message says, then look again"
+)
+
+CHECK_REFUSED = Check(
+    "check_refused",
+    Severity.WARNING,
+    "this cannot be looked at by the server's administrator, who is no superuser",
+    "have its superuser look, or let the administrator",
 )
 
 _SECTION = re.compile(r"^-- (shared|fact: \w+|check: \w+)\n", re.MULTILINE)
@@ -77,9 +84,9 @@ def catalogue() -> Catalogue:
     return Catalogue(checks=tuple(checks), facts=facts)
 
 
-def look_into(server: Server, database: str) -> Connection:
-    """A superuser's connection that can change nothing; use it as a context manager."""
-    return connect(make_conninfo(direct_dsn(server, database, SUPERUSER), options=SESSION))
+def look_into(doors: Doors, server: Server, database: str) -> Connection:
+    """Its administrator's connection that can change nothing; use it as a context manager."""
+    return connect(make_conninfo(doors.dsn(server, database, server.admin), options=SESSION))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,7 +113,8 @@ class Visit:
         except psycopg.Error as error:
             if self.connection.closed:
                 raise
-            self.tell(CHECK_FAILED, name, in_words(error))
+            refused = isinstance(error, psycopg.errors.InsufficientPrivilege) and not is_superuser(self.connection)
+            self.tell(CHECK_REFUSED if refused else CHECK_FAILED, name, in_words(error))
             return []
 
     def tell(self, check: Check, subject: str | None = None, detail: str | None = None) -> None:

@@ -367,7 +367,7 @@ SELECT quote_ident(rolname) AS object,
 SELECT roleid::regrole::text || ' > ' || member::regrole::text AS object,
        CASE WHEN member = login.oid THEN 'it may become the other' ELSE 'the other may become it' END AS detail
   FROM pg_auth_members, login
- WHERE login.oid IN (member, roleid)
+ WHERE login.oid IN (member, roleid) AND (member = login.oid OR member <> current_user::regrole)
 
 -- check: login_owns
 -- scope: home
@@ -586,7 +586,7 @@ SELECT coalesce(there.member, wanted.member),
   FROM (
     SELECT roleid::regrole::text AS role, member::regrole::text AS member FROM pg_auth_members
      WHERE (member::regrole::text = ANY (%(roles)s) OR roleid::regrole::text = ANY (%(roles)s))
-       AND member::regrole::text <> ALL (%(logins)s)
+       AND member::regrole::text <> ALL (%(logins)s) AND member::regrole::text <> %(admin)s
   ) AS there
   FULL JOIN (VALUES ('copyhold_owner', 'copyhold_migrator'), ('copyhold_owner', 'copyhold_mover'),
                     ('pg_read_all_data', 'copyhold_backup')) AS wanted (role, member) USING (role, member)

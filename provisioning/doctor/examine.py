@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
+from control_plane.doors import Doors
 from control_plane.registry.engine import ControlDatabaseError
 from provisioning.databases import context_pads
 from provisioning.doctor.catalogue import catalogue
@@ -69,12 +70,12 @@ def examine(estate: Estate, *, settle: Callable[[], None] = _settle) -> Report:
 
 def _examine_fleet(estate: Estate, settle: Callable[[], None]) -> tuple[list[Finding], LookedAt]:
     roll = read_roll(estate.engine)
-    gathered = _gather(roll, lint=True)
+    gathered = _gather(estate.doors, roll, lint=True)
     differing = _differences(estate, roll, gathered.seen)
     if differing:
         settle()
         later = read_roll(estate.engine)
-        differing = confirmed(differing, _differences(estate, later, _gather(later, lint=False).seen))
+        differing = confirmed(differing, _differences(estate, later, _gather(estate.doors, later, lint=False).seen))
     looked_at = LookedAt(
         servers=len(gathered.seen.servers),
         databases=len(gathered.seen.homes),
@@ -96,10 +97,10 @@ def _differences(estate: Estate, roll: Roll, seen: Seen) -> list[Finding]:
     return compare(roll, seen, expected) + pooler_drift(estate.pooler)
 
 
-def _gather(roll: Roll, *, lint: bool) -> _Gathered:
+def _gather(doors: Doors, roll: Roll, *, lint: bool) -> _Gathered:
     with ThreadPoolExecutor(CONCURRENCY, thread_name_prefix="doctor") as pool:
-        servers = _look_at_servers(pool, roll, lint=lint)
-        homes = _look_at_homes(pool, roll, servers, lint=lint)
+        servers = _look_at_servers(pool, doors, roll, lint=lint)
+        homes = _look_at_homes(pool, doors, roll, servers, lint=lint)
     looks: Iterable[ServerLook | HomeLook] = (*servers.values(), *(look for _, look in homes))
     return _Gathered(
         seen=Seen(
@@ -111,18 +112,18 @@ def _gather(roll: Roll, *, lint: bool) -> _Gathered:
     )
 
 
-def _look_at_servers(pool: ThreadPoolExecutor, roll: Roll, *, lint: bool) -> dict[str, ServerLook]:
+def _look_at_servers(pool: ThreadPoolExecutor, doors: Doors, roll: Roll, *, lint: bool) -> dict[str, ServerLook]:
     def look(name: str) -> ServerLook:
         server = next(server for server in roll.servers if server.name == name)
         logins = [login for database in roll.databases_on(name) for login in database.logins]
-        return look_at_server(server, logins, lint=lint)
+        return look_at_server(doors, server, logins, lint=lint)
 
     names = [server.name for server in roll.servers]
     return dict(zip(names, pool.map(look, names), strict=True))
 
 
 def _look_at_homes(
-    pool: ThreadPoolExecutor, roll: Roll, servers: dict[str, ServerLook], *, lint: bool
+    pool: ThreadPoolExecutor, doors: Doors, roll: Roll, servers: dict[str, ServerLook], *, lint: bool
 ) -> list[tuple[RollDatabase, HomeLook]]:
     """Those that should be there and are: a server that is down has been told of once, as has a missing database."""
     by_name = {server.name: server for server in roll.servers}
@@ -132,7 +133,7 @@ def _look_at_homes(
         return database.home_revision is not None and seen is not None and database.name in seen.databases
 
     databases = [database for database in roll.databases if there(database)]
-    looks = pool.map(lambda database: look_at_home(by_name[database.server], database, lint=lint), databases)
+    looks = pool.map(lambda database: look_at_home(doors, by_name[database.server], database, lint=lint), databases)
     return list(zip(databases, looks, strict=True))
 
 

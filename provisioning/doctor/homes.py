@@ -11,6 +11,7 @@ import psycopg
 from psycopg import sql
 
 from control_plane.domain.server import Server
+from control_plane.doors import Doors, NoDoorError
 from migrations.fleet.chains import HOME
 from provisioning.doctor.catalogue import Parameters, Visit, catalogue, in_words, look_into
 from provisioning.doctor.findings import Check, Finding, Severity
@@ -28,6 +29,7 @@ from provisioning.roles import (
     TAKEN_FUNCTIONS,
     TAKEN_PATTERN,
     TAKEN_VIEWS,
+    is_superuser,
 )
 
 UNREACHABLE = Check(
@@ -37,6 +39,14 @@ UNREACHABLE = Check(
     "see to what the message says: its tenants are not served either",
 )
 PLATFORM_ROLES = (SUPERUSER, OWNER, MIGRATOR, MOVER, BACKUP)
+CATALOGUE_OPEN = Check(
+    "catalogue_open",
+    Severity.WARNING,
+    "tenants could use PostgreSQL's own functions and views against each other, and the administrator is no superuser",
+    "have a superuser run what `copyhold server hardening` prints, in template1 and in the databases that are there",
+)
+"""Told once a server: stands for all of OF_A_SUPERUSER where nobody of ours can see to them."""
+OF_A_SUPERUSER = frozenset({"taken_function", "taken_view", "language_usage", "leakproof_function"})
 # As a policy reads when search_path holds pg_catalog alone: nobody else's `=` or current_tenant looks the same.
 POLICY = "(tenant_id = ( SELECT tenancy.current_tenant() AS current_tenant))"
 
@@ -83,22 +93,23 @@ class HomeLook:
     tables: int = 0
 
 
-def look_at_home(server: Server, database: RollDatabase, *, lint: bool) -> HomeLook:
+def look_at_home(doors: Doors, server: Server, database: RollDatabase, *, lint: bool) -> HomeLook:
     """Read what the roll is compared with and, with `lint`, check the catalogue, over one connection.
 
     A database that cannot be looked into is a finding.
     """
     try:
-        with look_into(server, database.name) as connection:
+        with look_into(doors, server, database.name) as connection:
             visit = Visit(connection=connection, server=server.name, database=database.name)
             seen = _read(visit)
             if not lint:
                 return HomeLook(seen=seen, findings=tuple(visit.findings))
-            parameters = _parameters(database.logins, seen.home_revision)
+            parameters = _parameters(server, database.logins, seen.home_revision)
             visit.run("home", parameters)
+            findings = _told_once(visit, server)
             counted = visit.rows("tables", catalogue().facts["tables"], parameters)
-            return HomeLook(seen=seen, findings=tuple(visit.findings), tables=sum(count for (count,) in counted))
-    except psycopg.Error as error:
+            return HomeLook(seen=seen, findings=findings, tables=sum(count for (count,) in counted))
+    except (psycopg.Error, NoDoorError) as error:
         found = UNREACHABLE.finding(server=server.name, database=database.name, detail=in_words(error))
         return HomeLook(seen=None, findings=(found,))
 
@@ -131,12 +142,27 @@ def _targets(visit: Visit) -> tuple[dict[str, str | None], sql.Composed]:
     return dict.fromkeys(schema for schema, _ in found), sql.SQL(" UNION ALL ").join(versions or [_NO_REVISION])
 
 
-def _parameters(logins: Sequence[str], home_revision: str | None) -> Parameters:
+def _told_once(visit: Visit, server: Server) -> tuple[Finding, ...]:
+    """The findings; in place of those that take a superuser, where there is none, one that is a warning."""
+    if is_superuser(visit.connection):
+        return tuple(visit.findings)
+    others = [finding for finding in visit.findings if finding.check not in OF_A_SUPERUSER]
+    if len(others) < len(visit.findings):
+        others.append(CATALOGUE_OPEN.finding(server=server.name))
+    return tuple(others)
+
+
+def platform_roles(server: Server) -> list[str]:
+    """Those that nothing is found out about because of what they may do there."""
+    return list(dict.fromkeys((*PLATFORM_ROLES, server.admin)))
+
+
+def _parameters(server: Server, logins: Sequence[str], home_revision: str | None) -> Parameters:
     known = home_revision is not None and home_revision in HOME.revisions
     return {
         "own_logins": list(logins),
         "owner": OWNER,
-        "roles": list(PLATFORM_ROLES),
+        "roles": platform_roles(server),
         "policy": POLICY,
         "functions": list(fingerprints(home_revision)) if known and home_revision else None,
         "settings": [

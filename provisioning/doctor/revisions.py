@@ -14,8 +14,8 @@ from control_plane.domain.errors import CopyholdError
 from control_plane.domain.names import bridge_schema
 from control_plane.domain.server import Server
 from control_plane.domain.tenant import Model
+from control_plane.doors import SOCKETS
 from control_plane.registry.fleet import Revisions
-from control_plane.registry.servers import direct_dsn
 from migrations.fleet.chains import HOME, Chain, Phase
 from migrations.fleet.python_runs import PythonRuns
 from migrations.fleet.shapes import Parts, differences, objects
@@ -102,7 +102,7 @@ class _Trial:
 
     def __init__(self, server: Server, chain: Chain) -> None:
         self._server, self._chain = server, chain
-        self._builder = Builder(server=server, tenant_chain=chain)
+        self._builder = Builder(server=server, tenant_chain=chain, doors=SOCKETS)
         self._last: _Look | None = None
         """What was seen after the last revision, if anybody looked."""
 
@@ -170,7 +170,7 @@ class _Trial:
         )
         with self._connected() as connection:
             return _Look(
-                defects=frozenset(look_at_home(self._server, row, lint=True).findings),
+                defects=frozenset(look_at_home(SOCKETS, self._server, row, lint=True).findings),
                 indexes=frozenset(name for (name,) in connection.execute(INDEXES_NOT_BY_TENANT)),
                 shape=_shape(connection),
             )
@@ -187,7 +187,7 @@ class _Trial:
     def _run_python(self, phase: Phase) -> None:
         runs = PythonRuns()
         try:
-            runs.run(direct_dsn(self._server, DATABASE, MIGRATOR), self._chain, SCHEMA, phase)
+            runs.run(SOCKETS.dsn(self._server, DATABASE, MIGRATOR), self._chain, SCHEMA, phase)
         except CopyholdError as error:
             raise _FailedError(error.message) from error
         finally:
@@ -196,7 +196,7 @@ class _Trial:
     @contextmanager
     def _connected(self) -> Iterator[Connection]:
         """As `migrations.fleet.replay` settles its connections."""
-        with connect(direct_dsn(self._server, DATABASE, MIGRATOR)) as connection:
+        with connect(SOCKETS.dsn(self._server, DATABASE, MIGRATOR)) as connection:
             settled = sql.SQL("SET ROLE {}; SET search_path = {}; SET statement_timeout = {}")
             connection.execute(
                 settled.format(sql.Identifier(OWNER), sql.Identifier(SCHEMA), sql.Literal(f"{STATEMENT_TIMEOUT_S}s"))

@@ -8,9 +8,10 @@ from dataclasses import dataclass
 import psycopg
 
 from control_plane.domain.server import Server
+from control_plane.doors import Doors, NoDoorError
 from provisioning.doctor.catalogue import Visit, in_words, look_into
 from provisioning.doctor.findings import Check, Finding, Severity
-from provisioning.doctor.homes import KEY_DIGEST, PLATFORM_ROLES
+from provisioning.doctor.homes import KEY_DIGEST, platform_roles
 from provisioning.doctor.settings import SETTINGS, judge
 
 SERVER_DOWN = Check(
@@ -48,32 +49,32 @@ class ServerLook:
     findings: tuple[Finding, ...]
 
 
-def look_at_server(server: Server, logins: Sequence[str], *, lint: bool) -> ServerLook:
+def look_at_server(doors: Doors, server: Server, logins: Sequence[str], *, lint: bool) -> ServerLook:
     """Read what the roll is compared with and, with `lint`, check the server. One that is down is a finding."""
     try:
-        with look_into(server, _ADMIN_DATABASE) as connection:
+        with look_into(doors, server, _ADMIN_DATABASE) as connection:
             visit = Visit(connection=connection, server=server.name)
             databases = dict(visit.rows("databases", _DATABASES))
             there = frozenset(name for (name,) in visit.rows("logins", _LOGINS))
             if lint:
                 _lint(visit, server, logins)
                 for template in (name for name, is_open in databases.items() if is_open):
-                    visit.findings.extend(_look_into_template(server, template))
+                    visit.findings.extend(_look_into_template(doors, server, template))
             seen = ServerSeen(databases=frozenset(databases), logins=there)
             return ServerLook(seen=seen, findings=tuple(visit.findings))
-    except psycopg.Error as error:
+    except (psycopg.Error, NoDoorError) as error:
         return ServerLook(seen=None, findings=(SERVER_DOWN.finding(server=server.name, detail=in_words(error)),))
 
 
 def _lint(visit: Visit, server: Server, logins: Sequence[str]) -> None:
     settings = dict(visit.rows("settings", _SETTINGS, {"names": list(SETTINGS)}))
     visit.findings.extend(judge(server.name, settings, connections=server.connections))
-    visit.run("server", {"roles": list(PLATFORM_ROLES), "logins": list(logins)})
+    visit.run("server", {"roles": platform_roles(server), "logins": list(logins), "admin": server.admin})
 
 
-def _look_into_template(server: Server, template: str) -> list[Finding]:
+def _look_into_template(doors: Doors, server: Server, template: str) -> list[Finding]:
     """Only an open template can be looked into; a closed one nobody can read, and each copy gets a key of its own."""
-    with look_into(server, template) as connection:
+    with look_into(doors, server, template) as connection:
         visit = Visit(connection=connection, server=server.name, database=template)
         if visit.rows("template's key", KEY_DIGEST):
             visit.tell(TEMPLATE_KEY)

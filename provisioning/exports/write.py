@@ -21,7 +21,6 @@ from control_plane.domain.errors import CopyholdError
 from control_plane.domain.server import Server
 from control_plane.registry import exports, routes, servers, tenants
 from control_plane.registry.engine import transaction
-from control_plane.registry.servers import direct_dsn
 from control_plane.registry.tables import ExportRow, TenantRow
 from control_plane.tenants.closing import ErasingError, is_erasing
 from control_plane.tenants.exporting import NothingToExportError, folder_of
@@ -139,7 +138,7 @@ def _write(estate: Estate, job: _Job) -> Summary:
 
 
 def _fill(estate: Estate, job: _Job) -> None:
-    with connect(direct_dsn(job.server, job.database, BACKUP)) as connection:
+    with connect(estate.doors.dsn(job.server, job.database, BACKUP)) as connection:
         connection.execute(_SESSION)
         with connection.transaction():
             connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")

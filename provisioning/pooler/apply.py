@@ -13,14 +13,27 @@ from typing import Any, LiteralString
 
 from sqlalchemy import Engine
 
-from control_plane.domain.budget import Entry, share_out
+from control_plane.domain.budget import share_out
+from control_plane.domain.server import Server
 from control_plane.registry import servers
 from control_plane.registry.engine import transaction
+from control_plane.registry.servers import PooledDatabase
 from control_plane.settings import Settings
+from control_plane.stores.secrets import Secrets
+from provisioning.authorities import bundle
 from provisioning.files import write_atomically
 from provisioning.pooler.console import Console, console
 from provisioning.pooler.errors import PoolerRefusedError
-from provisioning.pooler.render import CONSOLE, FILES, MAIN_FILE, PoolerEntry, PoolerPlace, render
+from provisioning.pooler.render import (
+    CONSOLE,
+    FILES,
+    LOGINS_FILE,
+    MAIN_FILE,
+    PoolerEntry,
+    PoolerPlace,
+    render,
+    without_secrets,
+)
 
 SILENCE_S = 5
 """A server that has not ended a statement so long after its time-out does not answer."""
@@ -34,7 +47,7 @@ class Drift:
     """How the roll, the files and the running pooler differ; empty texts where they agree."""
 
     files: Mapping[str, str]
-    """By file, a unified diff from what is there to what the roll asks for."""
+    """By file, a unified diff from what is there to what the roll asks for, no password in it."""
     missing: tuple[str, ...]
     """Aliases that the roll has and the running pooler does not, or has otherwise."""
     extra: tuple[str, ...]
@@ -49,18 +62,27 @@ class Drift:
 
 
 class Pooler:
-    """One PgBouncer. Nothing is kept between calls: each reads the roll anew."""
+    """One PgBouncer. Nothing is kept between calls: each reads the roll anew.
 
-    def __init__(self, settings: Settings, engine: Engine) -> None:
-        self._settings, self._engine = settings, engine
+    Without `secrets` it can be told of servers that are reached by their sockets alone.
+    """
+
+    def __init__(self, settings: Settings, engine: Engine, secrets: Secrets | None = None) -> None:
+        self._settings, self._engine, self._secrets = settings, engine, secrets
 
     def entries(self) -> list[PoolerEntry]:
-        """What the roll asks for."""
+        """What the roll asks for; SealError or SecretGoneError for a password that cannot be had."""
+        return self._wanted()[0]
+
+    def _wanted(self) -> tuple[list[PoolerEntry], str]:
+        """The entries, and the certificates of whoever signs those of their servers."""
         with transaction(self._engine) as session:
             known = {server.name: server for server in servers.all_servers(session)}
             rows = servers.for_pooler(session)
-        wanted = [Entry(alias=row.alias, server=row.server, model=row.model) for row in rows]
-        sizes = share_out(known.values(), wanted).pool_sizes
+        return self._entries(known, rows), bundle({known[row.server] for row in rows})
+
+    def _entries(self, known: Mapping[str, Server], rows: Sequence[PooledDatabase]) -> list[PoolerEntry]:
+        sizes = share_out(known.values(), rows).pool_sizes
         return [
             PoolerEntry(
                 alias=row.alias,
@@ -70,22 +92,34 @@ class Pooler:
                 login=row.login,
                 other_login=row.other_login,
                 pool_size=sizes[row.alias],
+                **(self._opened(row) if known[row.server].by_tcp else {}),
             )
             for row in rows
         ]
 
+    def _opened(self, row: PooledDatabase) -> dict[str, str]:
+        if self._secrets is None:
+            raise PoolerRefusedError(f"{row.alias} is reached by TCP, and there is nobody to open its password")
+        kept = {"secret": row.sealed_password, "other_secret": row.other_sealed_password}
+        return {name: self._secrets.open(text, row.id) for name, text in kept.items() if text}
+
     def rendered(
-        self, entries: Sequence[PoolerEntry] | None = None, *, version: tuple[int, int] | None = None
+        self, wanted: tuple[Sequence[PoolerEntry], str] | None = None, *, version: tuple[int, int] | None = None
     ) -> Mapping[str, str]:
-        """The files for `entries`, or for the roll as it is. Without a running pooler its `version` has to be given."""
+        """The files for what is wanted, or for the roll as it is: passwords are in them.
+
+        Without a running pooler its `version` has to be given.
+        """
+        entries, authorities = wanted or self._wanted()
         place = PoolerPlace(
             folder=self._settings.pooler_dir,
             sockets=self._settings.pooler_host,
             port=self._settings.pooler_port,
             version=version or self.version(),
             query_timeout_s=math.ceil(self._settings.limits.statement_timeout_s) + SILENCE_S,
+            authorities=authorities,
         )
-        return render(place, self.entries() if entries is None else entries)
+        return render(place, entries)
 
     def write(self, version: tuple[int, int]) -> None:
         """Write the files for a pooler that is about to start."""
@@ -100,8 +134,8 @@ class Pooler:
         """
         with self._one_at_a_time(), console(self._settings) as live:
             # Read once: the roll may change while this is at work, and the next one to apply sees to that.
-            entries = self.entries()
-            files = self.rendered(entries, version=live.version())
+            entries, authorities = self._wanted()
+            files = self.rendered((entries, authorities), version=live.version())
             changed = [name for name, text in files.items() if self._on_disk(name) != text]
             if not changed and _drift(live, files, entries).none:
                 return False
@@ -115,9 +149,9 @@ class Pooler:
 
     def diff(self) -> Drift:
         """Hand edits and drift; changes nothing."""
-        entries = self.entries()
+        entries, authorities = self._wanted()
         with console(self._settings) as live:
-            files = self.rendered(entries, version=live.version())
+            files = self.rendered((entries, authorities), version=live.version())
             drift = _drift(live, files, entries)
         return replace(drift, files={name: _unified(name, self._on_disk(name), text) for name, text in files.items()})
 
@@ -189,6 +223,8 @@ def _settings_that_differ(live: Console, text: str) -> tuple[str, ...]:
 
 
 def _unified(name: str, there: str, wanted: str) -> str:
+    if name == LOGINS_FILE:
+        there, wanted = without_secrets(there), without_secrets(wanted, there)
     lines = difflib.unified_diff(
         there.splitlines(keepends=True),
         wanted.splitlines(keepends=True),

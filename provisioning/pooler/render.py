@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
@@ -14,13 +14,16 @@ from control_plane.domain.errors import InvalidError
 
 TEMPLATES = Path(__file__).parents[2] / "templates" / "pgbouncer"
 MAIN_FILE = "pgbouncer.ini"
-FILES = (MAIN_FILE, "databases.ini", "userlist.txt")
+LOGINS_FILE, AUTHORITIES_FILE = "userlist.txt", "servers.pem"
+FILES = (MAIN_FILE, "databases.ini", LOGINS_FILE, AUTHORITIES_FILE)
 PREPARED_STATEMENTS_SINCE = (1, 21)
 CONSOLE = "pgbouncer"
 """The pooler's name for its own database and for who may enter it: nobody else's."""
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,62}")
 _HOST = re.compile(r"[A-Za-z0-9./_:+@-]{1,255}")
 _SECRET = re.compile(r'[^"\x00-\x1f\x7f]*')
+_LOGIN_LINE = re.compile(r'^"([^"]*)" "([^"]*)"', re.MULTILINE)
+CONCEALED = "***"
 
 
 class UnwritableEntryError(InvalidError):
@@ -31,7 +34,7 @@ class UnwritableEntryError(InvalidError):
 
 @dataclass(frozen=True, kw_only=True)
 class PoolerEntry:
-    """One database at the pooler. `secret` is the login's stored SCRAM secret, or empty where sockets do without.
+    """One database at the pooler. `secret` is the login's password, or empty where sockets do without.
 
     `other_login` is the one that works as well while the one takes the other's place; empty at all other times.
     """
@@ -46,12 +49,18 @@ class PoolerEntry:
     other_login: str = ""
     other_secret: str = field(default="", repr=False)
 
+    @property
+    def by_tcp(self) -> bool:
+        """Whether it is reached by TCP, and so by TLS; otherwise by a socket."""
+        return not self.host.startswith("/")
+
     def __post_init__(self) -> None:
-        # Mostly they are all the same name.
+        # Mostly they are all the same name, and many entries have one host: thousands are made for every apply.
         for name in {self.alias, self.database, self.login, self.other_login or self.login}:
             if not _NAME.fullmatch(name) or name == CONSOLE:
                 raise UnwritableEntryError(f"{name!r} cannot be a name at the pooler")
-        if not (_HOST.fullmatch(self.host) and all(map(_SECRET.fullmatch, (self.secret, self.other_secret)))):
+        secrets = self.secret + self.other_secret
+        if not _is_host(self.host) or (secrets and not _SECRET.fullmatch(secrets)):
             raise UnwritableEntryError(f"the entry {self.alias} has an address or secret that cannot be written")
 
 
@@ -66,10 +75,18 @@ class PoolerPlace:
     max_clients: int = 2000
     query_timeout_s: int = 20
     """After so long a statement's server counts as gone: longer than any statement may run."""
+    authorities: str = ""
+    """The certificates, PEM, of whoever signs those of servers reached by TCP."""
+
+
+@lru_cache
+def _is_host(text: str) -> bool:
+    return _HOST.fullmatch(text) is not None
 
 
 def render(place: PoolerPlace, entries: Iterable[PoolerEntry]) -> Mapping[str, str]:
     """The content of each of FILES. The same roll gives the same text, whatever the order it is read in."""
+    wanted = sorted(entries, key=lambda entry: entry.alias)
     facts = {
         "folder": place.folder,
         "sockets": place.sockets,
@@ -77,9 +94,23 @@ def render(place: PoolerPlace, entries: Iterable[PoolerEntry]) -> Mapping[str, s
         "max_clients": place.max_clients,
         "query_timeout_s": place.query_timeout_s,
         "prepared_statements": place.version >= PREPARED_STATEMENTS_SINCE,
-        "entries": sorted(entries, key=lambda entry: entry.alias),
+        "by_tcp": any(entry.by_tcp for entry in wanted),
+        "authorities": place.authorities,
+        "entries": wanted,
     }
     return {name: _template(name).render(facts) for name in FILES}
+
+
+def without_secrets(logins: str, other: str | None = None) -> str:
+    """The list of logins for a person to see. Beside the other one, a secret that differs is told to differ."""
+    others = dict(_LOGIN_LINE.findall(other or ""))
+
+    def concealed(line: re.Match[str]) -> str:
+        login, secret = line.groups()
+        another = secret and others.get(login, "") not in ("", secret)
+        return f'"{login}" "{secret and CONCEALED}{" (another)" if another else ""}"'
+
+    return _LOGIN_LINE.sub(concealed, logins)
 
 
 @cache

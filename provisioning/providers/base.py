@@ -31,8 +31,14 @@ class ServerAddress:
 class Provider(Protocol):
     """Brings servers into being. Every method may be repeated: what is done already is left alone.
 
-    Each raises ProviderError with one line that tells a person what to do.
+    Each raises ProviderError with one line that tells a person what to do, for a name that it was not told of as well.
     """
+
+    @property
+    def ours(self) -> bool:
+        """Whether its servers are this platform's to start, stop and delete. Where not, `stop` and `destroy` leave them
+        be, and `start` waits for whoever runs them.
+        """
 
     def ensure(self, name: str) -> ServerAddress:
         """Make the server if it does not exist, bring its configuration up to date, and say where it will listen.

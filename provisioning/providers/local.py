@@ -48,17 +48,20 @@ class LocalProvider:
     sockets: Path
     logs: Path
     shapes: Mapping[str, ClusterShape]
+    ours = True
 
     def ensure(self, name: str) -> ServerAddress:
-        data = self.data(name)
+        data, address = self.data(name), self.address(name)
         if not data.exists():
             self._create(name)
         elif not (data / "PG_VERSION").exists():
             raise ProviderError(f"{data} is not the data folder of a PostgreSQL server; move it away")
         self._configure(name, data)
-        return self.address(name)
+        return address
 
     def start(self, name: str) -> None:
+        if not self.data(name).exists():
+            raise ProviderError(f"server {name} has not been made; `ensure` makes it")
         if self.is_ready(name):
             return
         self.release(name)
@@ -75,9 +78,12 @@ class LocalProvider:
             shutil.rmtree(self.data(name))
 
     def data(self, name: str) -> Path:
+        self.address(name)  # refuses a name that it was not told of
         return self.servers / name
 
     def address(self, name: str) -> ServerAddress:
+        if name not in self.shapes:
+            raise ProviderError(f"no shape is given for the server {name}")
         return ServerAddress(host=str(self.sockets), port=self.shapes[name].port)
 
     def binaries(self, name: str) -> PostgresBinaries:

@@ -9,7 +9,7 @@ import signal
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -42,10 +42,11 @@ _libc = ctypes.CDLL(None)
 
 
 @contextmanager
-def throwaway_server(parent: Path | None = None) -> Iterator[Server]:
+def throwaway_server(parent: Path | None = None, **settings: str) -> Iterator[Server]:
     """A new server in a folder of its own (in `parent`, or /tmp), ended and deleted at the end of the block.
 
-    ProviderError when it cannot be had. Nobody but this user (and root) can reach it.
+    `settings` are PostgreSQL's, on top of OPTIONS. ProviderError when it cannot be had. Nobody but this user (and root)
+    can reach it.
     """
     # Not the environment's folder for temporary files: a socket's path must be short.
     folder = Path(tempfile.mkdtemp(prefix="copyhold-", dir=parent or "/tmp"))  # noqa: S108 - made 0700
@@ -54,7 +55,7 @@ def throwaway_server(parent: Path | None = None) -> Iterator[Server]:
         if user is not None:
             shutil.chown(folder, user)
         data = _initialised(folder, user)
-        with _running(folder, data, user):
+        with _running(folder, data, user, settings):
             yield _server(folder)
     except LookupError as error:
         raise ProviderError(f"there is no user {SERVICE_USER}, as whom root runs PostgreSQL; ./run setup") from error
@@ -82,8 +83,8 @@ def _initialised(folder: Path, user: str | None) -> Path:
 
 
 @contextmanager
-def _running(folder: Path, data: Path, user: str | None) -> Iterator[None]:
-    options = OPTIONS | {"unix_socket_directories": str(folder)}
+def _running(folder: Path, data: Path, user: str | None, settings: Mapping[str, str]) -> Iterator[None]:
+    options = {**OPTIONS, **settings, "unix_socket_directories": str(folder)}
     log = folder / "log"
     with log.open("wb") as file:
         process = subprocess.Popen(

@@ -124,7 +124,7 @@ def _schema_orphan(tools: Tools, repair: Repair) -> None:
         database = known.database(str(repair.server), str(repair.database))
         if database is None or not is_orphan_schema(known, database, schema):
             raise CalledForNoMoreError
-        erasing.drop_schema(server_of[str(repair.server)], database.name, schema)
+        erasing.drop_schema(tools.estate.doors, server_of[str(repair.server)], database.name, schema)
 
 
 def _fence_orphan(tools: Tools, repair: Repair) -> None:
@@ -136,8 +136,8 @@ def _fence_orphan(tools: Tools, repair: Repair) -> None:
             raise CalledForNoMoreError
         server = server_of[str(repair.server)]
         if repair.dangerous:
-            erasing.erase_rows(server, database.name, SHARED_SCHEMA, repair.subject)
-        dropping.drop_fence(server, database.name, repair.subject)
+            erasing.erase_rows(tools.estate.doors, server, database.name, SHARED_SCHEMA, repair.subject)
+        dropping.drop_fence(tools.estate, server, database.name, repair.subject)
 
 
 def _role_orphan(tools: Tools, repair: Repair) -> None:
@@ -155,7 +155,7 @@ def _role_orphan(tools: Tools, repair: Repair) -> None:
 def _leftover(tools: Tools, repair: Repair) -> None:
     server, name = _server(tools, repair), str(repair.database)
     if name.startswith(references.PREFIX):
-        references.drop_leftovers(server)
+        references.drop_leftovers(tools.estate.doors, server)
     elif name.startswith(BUILDING):
         tools.estate.builder(server).drop_unfinished(name)
 

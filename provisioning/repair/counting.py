@@ -9,6 +9,7 @@ import psycopg
 from psycopg import sql
 
 from control_plane.domain.server import Server
+from control_plane.doors import Doors, NoDoorError
 from provisioning.doctor.catalogue import look_into
 from provisioning.repair.facts import Contents
 from provisioning.roles import Connection
@@ -28,12 +29,12 @@ _COUNT = sql.SQL("SELECT count(*) AS n FROM (SELECT FROM {table} {condition} LIM
 _FENCES = "SELECT to_regclass('tenancy.fences') IS NOT NULL"
 
 
-def contents(server: Server, database: str) -> Contents | None:
+def contents(doors: Doors, server: Server, database: str) -> Contents | None:
     """Of a whole database; None when it cannot be looked into."""
     try:
-        with look_into(server, database) as connection:
+        with look_into(doors, server, database) as connection:
             return contents_over(connection)
-    except psycopg.Error:
+    except (psycopg.Error, NoDoorError):
         return None
 
 

@@ -13,7 +13,7 @@ from provisioning import erasing
 from provisioning.doctor.catalogue import look_into
 from provisioning.estate import Estate
 from provisioning.repair import counting
-from provisioning.roles import OWNER, Connection, database_exists, role_exists
+from provisioning.roles import OWNER, Connection, database_exists, is_superuser, role_exists
 
 LOCK_TIMEOUT_S = 10
 
@@ -72,7 +72,13 @@ def disown(connection: Connection, role: str) -> None:
     connection.execute(sql.SQL("SET ROLE {}").format(owner))
     connection.execute(sql.SQL("REVOKE ALL ON SCHEMA public FROM {}").format(named))
     connection.execute("RESET ROLE")
-    connection.execute(sql.SQL("DROP OWNED BY {}").format(named))
+    dropped = sql.SQL("DROP OWNED BY {}").format(named)
+    if is_superuser(connection):
+        connection.execute(dropped)
+        return
+    connection.execute(sql.SQL("GRANT {} TO CURRENT_USER").format(named))
+    connection.execute(dropped)
+    connection.execute(sql.SQL("REVOKE {} FROM CURRENT_USER").format(named))
 
 
 def drop_slot(estate: Estate, server: Server, name: str) -> None:
@@ -100,12 +106,12 @@ def close_template(estate: Estate, server: Server, template: str) -> None:
         admin.execute(sql.SQL("ALTER DATABASE {} ALLOW_CONNECTIONS false").format(sql.Identifier(template)))
 
 
-def drop_fence(server: Server, database: str, tenant_id: UUID) -> None:
+def drop_fence(estate: Estate, server: Server, database: str, tenant_id: UUID) -> None:
     """Take away the fence of a tenant who has no rows in the shared schema; StillThereError when he has."""
-    with look_into(server, database) as connection:
+    with look_into(estate.doors, server, database) as connection:
         if number := counting.rows(connection, schemas=[SHARED_SCHEMA], tenant_id=tenant_id):
             raise StillThereError(f"there are {number} rows of {tenant_id}")
-    erasing.drop_fence(server, database, tenant_id)
+    erasing.drop_fence(estate.doors, server, database, tenant_id)
 
 
 def _owns(connection: Connection, role: str) -> bool:

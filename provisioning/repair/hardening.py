@@ -16,6 +16,7 @@ from provisioning.roles import (
     Connection,
     ensure_login,
     harden_catalogue,
+    is_superuser,
     prepare_server,
     restrict_database,
     role_exists,
@@ -27,7 +28,14 @@ SELECT EXISTS (SELECT FROM pg_shdepend WHERE refclassid = 'pg_authid'::regclass 
 """
 _MEMBERSHIPS = """
 SELECT roleid::regrole::text, member::regrole::text FROM pg_auth_members
- WHERE (SELECT oid FROM pg_roles WHERE rolname = %s) IN (roleid, member)
+ WHERE (SELECT oid FROM pg_roles WHERE rolname = %s) IN (roleid, member) AND member <> current_user::regrole
+"""
+_ATTRIBUTES = """
+SELECT word
+  FROM pg_roles,
+       LATERAL (VALUES ('NOSUPERUSER', rolsuper), ('NOBYPASSRLS', rolbypassrls), ('NOCREATEROLE', rolcreaterole),
+                       ('NOCREATEDB', rolcreatedb), ('NOREPLICATION', rolreplication)) AS attribute (word, has)
+ WHERE rolname = %s AND has
 """
 _SCHEMAS = "SELECT nspname FROM pg_namespace WHERE nspname ~ '^(public|tenancy|t_[0-9a-f]{32})$'"
 _CLOSED = sql.SQL(
@@ -53,7 +61,8 @@ def harden(estate: Estate, server: Server, database: str, logins: Sequence[str])
             if admin.execute(_OWNS, [login]).fetchone() == (True,):
                 raise OwnsThingsError
         harden_catalogue(admin)
-        admin.execute("REVOKE CREATE ON SCHEMA pg_catalog FROM PUBLIC")
+        if is_superuser(admin):
+            admin.execute("REVOKE CREATE ON SCHEMA pg_catalog FROM PUBLIC")
         for (schema,) in admin.execute(_SCHEMAS).fetchall():
             admin.execute(_CLOSED.format(sql.Identifier(schema)))
         for login in logins:
@@ -66,7 +75,7 @@ def prepare(estate: Estate, server: Server) -> None:
         prepare_server(admin)
         names = admin.execute(
             "SELECT d.datname FROM pg_database d, aclexplode(coalesce(d.datacl, acldefault('d', d.datdba))) a"
-            " WHERE a.grantee = 0 AND d.datallowconn"
+            " WHERE a.grantee = 0 AND d.datallowconn AND pg_has_role(d.datdba, 'MEMBER')"
         )
         for (name,) in names.fetchall():
             admin.execute(sql.SQL("REVOKE ALL ON DATABASE {} FROM PUBLIC").format(sql.Identifier(name)))
@@ -89,7 +98,9 @@ def _strip(admin: Connection, login: str) -> None:
         return
     name = sql.Identifier(login)
     disown(admin, login)
-    admin.execute(sql.SQL("ALTER ROLE {} NOSUPERUSER NOBYPASSRLS NOCREATEROLE NOCREATEDB NOREPLICATION").format(name))
+    # Those that it has, and no others: who is no superuser may not so much as name some of them.
+    for (attribute,) in admin.execute(_ATTRIBUTES, [login]).fetchall():
+        admin.execute(sql.SQL("ALTER ROLE {} {}").format(name, sql.SQL(attribute)))
     for role, member in admin.execute(_MEMBERSHIPS, [login]).fetchall():
         # As regrole writes them: quoted where they need it.
         admin.execute(f"REVOKE {role} FROM {member}".encode())

@@ -5,6 +5,7 @@ What cannot be looked at is left out: the doctor says so, and nothing is conclud
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -15,6 +16,7 @@ import psycopg
 
 from control_plane.domain.names import SHARED_SCHEMA
 from control_plane.domain.server import Server
+from control_plane.doors import Doors, NoDoorError
 from migrations.fleet import references
 from provisioning.databases import TEMPLATE_LOCK
 from provisioning.doctor.catalogue import look_into
@@ -37,7 +39,7 @@ from provisioning.repair.facts import (
     SeenSlot,
 )
 from provisioning.repair.orphans import OF_A_MOVE
-from provisioning.roles import Connection
+from provisioning.roles import Connection, is_superuser
 
 _ADMIN_DATABASE = "postgres"
 
@@ -87,6 +89,10 @@ SELECT n.nspname, t.relname, i.relname
 """
 
 
+_OF_A_FILE = re.compile(r"\(pg_stat_file\((?:[^()]|\([^()]*\))*\)\)\.modification")
+"""Nobody but a superuser may look at files: without one, nothing is known of an age."""
+
+
 @dataclass
 class _Found:
     databases: list[SeenDatabase] = field(default_factory=list)
@@ -110,7 +116,7 @@ def look(estate: Estate, known: Known, roll: Roll) -> Reality:
         homes = [
             each for each in roll.databases if each.home_revision is not None and (each.server, each.name) in there
         ]
-        list(pool.map(lambda each: _look_at_home(by_name[each.server], each, known, found), homes))
+        list(pool.map(lambda each: _look_at_home(estate.doors, by_name[each.server], each, known, found), homes))
     return Reality(
         databases=tuple(found.databases),
         roles=tuple(found.roles),
@@ -124,15 +130,19 @@ def look(estate: Estate, known: Known, roll: Roll) -> Reality:
     )
 
 
+def _for(connection: Connection, query: str) -> bytes:
+    return (query if is_superuser(connection) else _OF_A_FILE.sub("NULL::timestamptz", query)).encode()
+
+
 def _look_at_server(estate: Estate, server: Server, known: Known, found: _Found) -> None:
     try:
-        with look_into(server, _ADMIN_DATABASE) as connection:
-            databases = connection.execute(_DATABASES).fetchall()
+        with look_into(estate.doors, server, _ADMIN_DATABASE) as connection:
+            databases = connection.execute(_for(connection, _DATABASES)).fetchall()
             roles = connection.execute(_ROLES).fetchall()
             slots = connection.execute(_SLOTS).fetchall()
             locks = {"references": references.LOCKS, "templates": TEMPLATE_LOCK}
             leftovers = connection.execute((_HELD + _LEFTOVERS).encode(), locks).fetchall()
-    except psycopg.Error:
+    except (psycopg.Error, NoDoorError):
         return
     worthless = set(estate.builder(server).older_templates(known.wanted))
     found.worthless |= {(server.name, name) for name, *_ in databases if name in worthless}
@@ -147,28 +157,28 @@ def _look_at_server(estate: Estate, server: Server, known: Known, found: _Found)
         for name, owns, sessions in roles
         if OF_A_LOGIN.fullmatch(name)
     ]
-    found.databases += [_database(server, known, *row) for row in databases]
+    found.databases += [_database(estate.doors, server, known, *row) for row in databases]
 
 
 def _database(
-    server: Server, known: Known, name: str, age: timedelta | None, sessions: int, half_dropped: bool
+    doors: Doors, server: Server, known: Known, name: str, age: timedelta | None, sessions: int, half_dropped: bool
 ) -> SeenDatabase:
     on_the_roll = known.database(server.name, name)
     counted = OF_A_HOME.fullmatch(name) and (on_the_roll is None or not known.lived_in(on_the_roll.id))
-    inside = counting.contents(server, name) if counted and not half_dropped else None
+    inside = counting.contents(doors, server, name) if counted and not half_dropped else None
     # Nobody can enter what somebody has begun to drop, and nothing of it can be had back.
     inside = Contents(tenants=0, rows=0) if half_dropped else inside
     return SeenDatabase(server=server.name, name=name, age=age, sessions=sessions, contents=inside)
 
 
-def _look_at_home(server: Server, database: RollDatabase, known: Known, found: _Found) -> None:
-    seen = look_at_home(server, database, lint=False).seen
+def _look_at_home(doors: Doors, server: Server, database: RollDatabase, known: Known, found: _Found) -> None:
+    seen = look_at_home(doors, server, database, lint=False).seen
     if seen is None:
         return
     try:
-        with look_into(server, database.name) as connection:
+        with look_into(doors, server, database.name) as connection:
             _look_inside(connection, database, seen, known, found)
-    except psycopg.Error:
+    except (psycopg.Error, NoDoorError):
         return
 
 
@@ -182,7 +192,7 @@ def _look_inside(connection: Connection, database: RollDatabase, seen: HomeSeen,
     ]
     housed = {home.schema for home in known.homes if home.database_id == database.id}
     strange = sorted(seen.targets.keys() - housed - database.targets.keys() - {SHARED_SCHEMA})
-    for schema, age in connection.execute(_SCHEMAS, [strange]).fetchall():
+    for schema, age in connection.execute(_for(connection, _SCHEMAS), [strange]).fetchall():
         inside = Contents(tenants=0, rows=counting.rows(connection, schemas=[schema]))
         found.schemas.append(SeenSchema(**place, name=schema, age=age, contents=inside))
     found.fences += _fences(connection, database, seen, known)

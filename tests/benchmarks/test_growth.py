@@ -119,6 +119,7 @@ def test_the_table_has_a_column_a_size_and_a_dash_for_what_is_unknown() -> None:
     def size(tenants: int, bridge_mb: float | None) -> dict[str, object]:
         return {
             "tenants": tenants,
+            "made_per_s": 6.25,
             **{str(model): count for model, count in mix(tenants).items()},
             "memory_mb": {"api": 100.4},
             "memory_load_mb": {"api": 110.0},
@@ -131,14 +132,17 @@ def test_the_table_has_a_column_a_size_and_a_dash_for_what_is_unknown() -> None:
             "cost_of_own": {"pool": 0.5},
         }
 
-    lines = markdown({"sizes": [size(10, 1.5), size(1000, None)]}).splitlines()
-    assert lines[:3] == [
+    prices = {"memory_gib": 5.0, "disk_gib": 0.1}
+    *lines, empty, assumed = markdown({"sizes": [size(10, 1.5), size(1000, None)], "prices": prices}).splitlines()
+    assert lines[:4] == [
         "| tenants | 10 | 1,000 |",
         "|---|---|---|",
         "| in pool / bridge / silo | 8 / 1 / 1 | 900 / 50 / 50 |",
+        "| onboarded a second | 6.2 | 6.2 |",
     ]
-    assert "| memory at rest, MB: api | 100 | 100 |" in lines
+    assert "| memory, MB, at rest / under load: api | 100 / 110 | 100 / 110 |" in lines
     assert "| disk of one more tenant, MB: bridge | 1.500 | – |" in lines
-    assert "| connections under load, most: pooler clients | 20 | 20 |" in lines
-    assert "| command, s: migrate up | 1.23 | 1.23 |" in lines
+    assert "| connections, at rest / most under load: pooler clients | 9 / 20 | 9 / 20 |" in lines
+    assert "| command, s: migrate up | 1.2 | 1.2 |" in lines
     assert {line.count("|") for line in lines} == {4}
+    assert (empty, assumed) == ("", "Prices assumed: 5.00 a month for a GiB of memory, 0.10 for one of disk.")

@@ -13,7 +13,7 @@ from tests.cli.shell import Shell
 from tests.platform_under_test import PlatformUnderTest
 
 LISTED = {
-    *("name", "provider", "region", "models", "status", "labels", "warm"),
+    *("name", "provider", "region", "models", "status", "labels", "warm", "host", "port", "admin", "tls"),
     *("tenants", "capacity", "connections", "subscribed", "capacity_bytes", "used_bytes", "measured_at"),
 }
 CREATE = ("tenant", "create", "Acme", "--plan", "starter")
@@ -29,7 +29,7 @@ def test_servers_are_listed_with_what_they_hold(shell: Shell) -> None:
 
 def test_a_server_is_shown_with_its_databases(shell: Shell) -> None:
     shown = shell("server", "show", "alpha", "--json").json
-    assert shown.keys() == LISTED | {"host", "port", "databases", "ready"}
+    assert shown.keys() == LISTED | {"databases", "ready", "failure"}
     assert {row["name"] for row in shown["databases"]} == {"pool_1", "bridge_1"}
     assert sum(row["homes"] for row in shown["databases"]) == shown["tenants"]
     assert "pool_1" in shell("server", "show", "alpha").out
@@ -84,9 +84,11 @@ def test_what_cannot_be_is_refused_and_changes_nothing(
     ]
 
 
-@pytest.mark.parametrize("command", ["show", "drain", "activate"])
-def test_an_unknown_server_is_named(shell: Shell, command: str) -> None:
-    said = shell("server", command, "nowhere")
+@pytest.mark.parametrize(
+    "command", [("show",), ("drain",), ("activate",), ("lost", "--yes")], ids=lambda words: words[0]
+)
+def test_an_unknown_server_is_named(shell: Shell, command: tuple[str, ...]) -> None:
+    said = shell("server", *command, "nowhere")
     assert (said.code, said.error) == (1, "there is no server 'nowhere'")
 
 
@@ -100,6 +102,14 @@ def test_a_draining_server_takes_no_tenants_until_it_is_activated(own_shell: She
     assert own_shell("server", "activate", "beta", "--json").json["status"] == "active"
     entries = own_shell("audit", "list", "--json").json
     assert [row["facts"]["status"] for row in entries if row["action"] == "server.status"] == ["active", "draining"]
+
+
+def test_a_server_is_given_up_only_when_that_is_meant_and_it_is_gone(own_shell: Shell) -> None:
+    said = own_shell("server", "lost", "beta")
+    assert (said.code, "say --yes if that is meant" in said.err) == (2, True)
+    said = own_shell("server", "lost", "beta", "--yes")
+    assert (said.code, said.error) == (1, "beta answers: it is not lost")
+    assert own_shell("server", "show", "beta", "--json").json["status"] == "active"
 
 
 def test_a_full_server_takes_no_tenants(own_shell: Shell, own_platform: PlatformUnderTest) -> None:

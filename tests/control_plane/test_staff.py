@@ -27,6 +27,8 @@ CHANGES: tuple[tuple[str, str, Any], ...] = (
     ("POST", "/admin/tenants/nobody/keys", {"name": "K"}),
     ("DELETE", "/admin/keys/00000000-0000-7000-8000-000000000000", None),
     ("PUT", "/admin/servers/nowhere/status", {"status": "active"}),
+    ("POST", "/admin/servers", {"name": "gamma", "host": "db", "admin": "keeper", "password": "p", "models": ["silo"]}),
+    ("DELETE", "/admin/servers/nowhere", None),
 )
 
 

@@ -16,9 +16,10 @@ from sqlalchemy import Engine, text
 from control_plane.domain.names import SHARED_SCHEMA
 from control_plane.domain.server import Server
 from control_plane.domain.tenant import Model
+from control_plane.doors import SOCKETS, Doors, sealed
+from control_plane.keyring import Keyring
 from control_plane.registry import fleet, servers, tenants
 from control_plane.registry.engine import control_engine, transaction
-from control_plane.registry.servers import direct_dsn
 from migrations.fleet.chains import CONTROL, HOME, Chain
 from migrations.fleet.events import Hands, Report
 from migrations.fleet.replay import bring_to
@@ -29,6 +30,7 @@ from tests.fleet.scratch import Scratch
 
 FIRST = "0001"
 _numbers = itertools.count(1)
+_KEYRING = Keyring(bytes(range(32)))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,7 +46,7 @@ class BareFleet:
         names = [f"silo_{next(_numbers):05}" for _ in range(number)]
         for name in names:
             self._create(name)
-            bring_to(direct_dsn(self.server, name, MIGRATOR), self.chain, SHARED_SCHEMA, FIRST)
+            bring_to(SOCKETS.dsn(self.server, name, MIGRATOR), self.chain, SHARED_SCHEMA, FIRST)
         self.place(on, **elsewhere)
         with transaction(self.engine) as session:
             for name in names:
@@ -55,7 +57,8 @@ class BareFleet:
     def place(self, name: str, **elsewhere: Any) -> None:
         """Enter a server on the roll, or move it: it is where all of it is, but for what is told."""
         with transaction(self.engine) as session:
-            servers.register(session, replace(self.server, name=name, **elsewhere))
+            passwords = sealed(_KEYRING, name, {MIGRATOR: "asked for by TCP alone"})
+            servers.register(session, replace(self.server, name=name, sealed_passwords=passwords, **elsewhere))
 
     def run(self, to: str = "head", stop: threading.Event | None = None, **wishes: Any) -> Report:
         """Migrate it; all at once and whatever fails, unless wished otherwise."""
@@ -70,7 +73,7 @@ class BareFleet:
     def inside(self, silo: str) -> Scratch:
         """That database, to look into and to spoil."""
         return Scratch(
-            dsn=direct_dsn(self.server, silo, MIGRATOR), superuser_dsn=direct_dsn(self.server, silo, SUPERUSER)
+            dsn=SOCKETS.dsn(self.server, silo, MIGRATOR), superuser_dsn=SOCKETS.dsn(self.server, silo, SUPERUSER)
         )
 
     def ledger(self) -> dict[str, str | None]:
@@ -96,12 +99,12 @@ class BareFleet:
 
     @property
     def _migration(self) -> FleetMigration:
-        return FleetMigration(self.engine, self.chain)
+        return FleetMigration(self.engine, self.chain, Doors(keyring=_KEYRING, certificates=None))
 
     def _create(self, name: str) -> None:
-        with connect(direct_dsn(self.server, "postgres", SUPERUSER)) as admin:
+        with connect(SOCKETS.dsn(self.server, "postgres", SUPERUSER)) as admin:
             admin.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
-        with connect(direct_dsn(self.server, name, SUPERUSER)) as admin:
+        with connect(SOCKETS.dsn(self.server, name, SUPERUSER)) as admin:
             admin.execute(sql.SQL("GRANT ALL ON SCHEMA public TO {}").format(sql.Identifier(OWNER)))
 
 
@@ -109,9 +112,9 @@ class BareFleet:
 def bare_fleet(server: Server, chain: Chain) -> Iterator[BareFleet]:
     """One without silos. Its databases go with their server."""
     name = f"control_{next(_numbers)}"
-    with connect(direct_dsn(server, "postgres", SUPERUSER)) as admin:
+    with connect(SOCKETS.dsn(server, "postgres", SUPERUSER)) as admin:
         admin.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
-    dsn = direct_dsn(server, name, SUPERUSER)
+    dsn = SOCKETS.dsn(server, name, SUPERUSER)
     bring_to(dsn, CONTROL, SHARED_SCHEMA, CONTROL.head, owner=SUPERUSER)
     engine = control_engine(dsn, timeout_s=10)
     with transaction(engine) as session:

@@ -10,7 +10,7 @@ import pytest
 from psycopg import sql
 
 from control_plane.domain.server import Server
-from control_plane.registry.servers import direct_dsn
+from control_plane.doors import SOCKETS
 from provisioning.roles import MIGRATOR, OWNER, SUPERUSER, connect
 from tests.fleet.fleet import FleetUnderTest
 from tests.fleet.scratch import Scratch
@@ -31,11 +31,11 @@ def cluster() -> Iterator[Server]:
 def scratch(cluster: Server) -> Scratch:
     """An empty database; it goes with its cluster."""
     name = f"scratch_{next(_numbers)}"
-    with connect(direct_dsn(cluster, "postgres", SUPERUSER)) as admin:
+    with connect(SOCKETS.dsn(cluster, "postgres", SUPERUSER)) as admin:
         admin.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
-    with connect(direct_dsn(cluster, name, SUPERUSER)) as admin:
+    with connect(SOCKETS.dsn(cluster, name, SUPERUSER)) as admin:
         admin.execute(sql.SQL("GRANT ALL ON SCHEMA public TO {}").format(sql.Identifier(OWNER)))
-    return Scratch(dsn=direct_dsn(cluster, name, MIGRATOR), superuser_dsn=direct_dsn(cluster, name, SUPERUSER))
+    return Scratch(dsn=SOCKETS.dsn(cluster, name, MIGRATOR), superuser_dsn=SOCKETS.dsn(cluster, name, SUPERUSER))
 
 
 @pytest.fixture

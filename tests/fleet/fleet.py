@@ -16,6 +16,7 @@ from psycopg import sql
 from sqlalchemy import text
 
 from control_plane.domain.tenant import Model
+from control_plane.doors import SOCKETS
 from control_plane.registry import fleet, servers
 from control_plane.registry.engine import transaction
 from migrations.fleet.crew import Outcome
@@ -55,7 +56,7 @@ class FleetUnderTest:
     @property
     def migration(self) -> FleetMigration:
         """What is under test."""
-        return FleetMigration(self.platform.engine, self.platform.estate.chain)
+        return FleetMigration(self.platform.engine, self.platform.estate.chain, SOCKETS)
 
     def run(
         self,

@@ -13,6 +13,7 @@ import psycopg
 import pytest
 from psycopg import sql
 
+from control_plane.doors import SOCKETS
 from migrations.fleet.events import Report
 from migrations.fleet.run import FleetMigration
 from migrations.fleet.wishes import Wishes
@@ -34,7 +35,7 @@ WITH_INDEX = "0003"
 def longer(fleet: FleetUnderTest, tmp_path: Path) -> Iterator[FleetMigration]:
     """The fleet and a chain whose newest revision builds an index concurrently; it is dropped again at the end."""
     chain = longer_chain(tmp_path / "chain", concurrently(STATEMENT))
-    yield FleetMigration(fleet.platform.engine, chain)
+    yield FleetMigration(fleet.platform.engine, chain, SOCKETS)
     for database, schema in fleet.found():
         with in_schema(fleet, (database, schema)) as connection:
             connection.execute(f"DROP INDEX IF EXISTS {INDEX}".encode())

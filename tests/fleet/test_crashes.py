@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import signal
 import subprocess
 import time
@@ -19,6 +18,7 @@ from control_plane.registry import fleet as registry
 from control_plane.registry import reports
 from control_plane.registry.engine import ControlDatabaseError, transaction
 from tests.fleet.fleet import BEHIND, NEWEST, FleetUnderTest, place_of
+from tests.parts import FAST, IMMEDIATE, restart
 from tests.platform_under_test import COPYHOLD
 from tests.waiting import until
 
@@ -39,20 +39,6 @@ def migrate_up(fleet: FleetUnderTest, *options: str) -> Iterator[subprocess.Pope
 def newest_runs(fleet: FleetUnderTest, limit: int) -> list[UUID]:
     with transaction(fleet.platform.engine) as session:
         return [row.id for row, _ in registry.runs(session, limit)]
-
-
-def postmaster(fleet: FleetUnderTest, server: str) -> int:
-    """The process of that server; 0 when there is none."""
-    file = fleet.platform.layout.servers / server / "postmaster.pid"
-    return int(file.read_text().split()[0]) if file.exists() else 0
-
-
-def stop(fleet: FleetUnderTest, server: str, how: signal.Signals) -> None:
-    """Stop a server and wait until the platform has started it again."""
-    before = postmaster(fleet, server)
-    os.kill(before, how)
-    provider = fleet.platform.layout.provider
-    until(lambda: postmaster(fleet, server) != before and provider.is_ready(server), what=f"{server} is up again")
 
 
 @pytest.mark.parametrize("model", ["pool", "bridge", "silo"])
@@ -92,7 +78,7 @@ def test_a_killed_run_is_closed_for_whoever_asks_for_it_alone(fleet: FleetUnderT
         until(lambda: state() == "interrupted", what="the killed run is known to be one")
 
 
-@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGQUIT], ids=["fast", "immediate"])
+@pytest.mark.parametrize("how", [FAST, IMMEDIATE], ids=["fast", "immediate"])
 def test_a_server_that_stops_in_the_middle_fails_its_own_targets_alone(
     fleet: FleetUnderTest, elsewhere: ThreadPoolExecutor, how: signal.Signals
 ) -> None:
@@ -101,7 +87,7 @@ def test_a_server_that_stops_in_the_middle_fails_its_own_targets_alone(
     with contextlib.suppress(psycopg.OperationalError), fleet.held_up(held_up):
         running = elsewhere.submit(fleet.run)
         fleet.wait_until_held_up(held_up)
-        stop(fleet, "beta", how)
+        restart(fleet.platform, "beta", how)
     report = running.result()
     failed = {(outcome.step.target.database, outcome.step.target.schema) for outcome in report.failed}
     assert place_of(held_up) in failed <= silos
@@ -121,7 +107,7 @@ def test_a_run_whose_ledger_goes_away_ends_and_begins_nothing_more(
         running = elsewhere.submit(fleet.run)
         fleet.wait_until_held_up(held_up)
         until(lambda: len(fleet.runs()[0][1]) == 2, what="some are recorded")
-        stop(fleet, "control", signal.SIGQUIT)
+        restart(fleet.platform, "control", IMMEDIATE)
     with pytest.raises(ControlDatabaseError):
         running.result()
     until(lambda: fleet.runs()[0][0] == "interrupted", what="the run is known to be interrupted")

@@ -9,9 +9,9 @@ from contextlib import contextmanager
 import pytest
 from psycopg import sql
 
+from control_plane.doors import SOCKETS
 from control_plane.registry.engine import transaction
 from control_plane.registry.fleet import Revisions
-from control_plane.registry.servers import direct_dsn
 from migrations.fleet import drift
 from migrations.fleet.drift import Finding, Report
 from migrations.fleet.plan import Target
@@ -136,7 +136,7 @@ def test_an_index_that_is_being_built_is_not_told(fleet: FleetUnderTest, elsewhe
     name = sql.Identifier(schema, "users")
 
     def build() -> None:
-        with connect(direct_dsn(fleet.platform.server("alpha"), database, MIGRATOR)) as migrator:
+        with connect(SOCKETS.dsn(fleet.platform.server("alpha"), database, MIGRATOR)) as migrator:
             migrator.execute("SET ROLE copyhold_owner")
             migrator.execute(sql.SQL("CREATE INDEX CONCURRENTLY slow_idx ON {} (tenant_id)").format(name))
 
@@ -265,7 +265,7 @@ def test_what_cannot_be_built_is_told_for_each_target_that_was_to_be_held_agains
     with transaction(fleet.platform.engine) as session:
         session.connection().exec_driver_sql("DELETE FROM shapes")
     platform = fleet.platform
-    found = report_on(fleet, References(platform.engine, platform.estate.chain, furnish)).findings
+    found = report_on(fleet, References(platform.engine, platform.estate.chain, furnish, SOCKETS)).findings
     assert {(each.kind, each.difference) for each in found} == {("reference", "unbuildable")}
     assert len(found) == len(fleet.ledger()) + len(fleet.homes())
     assert all("no_such_function" in str(each.found) for each in found)

@@ -8,7 +8,7 @@ import pytest
 from psycopg import sql
 
 from control_plane.domain.server import Server
-from control_plane.registry.servers import direct_dsn
+from control_plane.doors import SOCKETS
 from migrations.fleet.chains import Chain, tenant_chain
 from migrations.lint.judge import Report, judge
 from migrations.lint.subject import subject
@@ -39,7 +39,7 @@ def read(chain: Chain) -> Report:
 
 def tried(server: Server, chain: Chain, *wanted: str) -> Report:
     """What is found on that server, where an earlier trial's database goes first."""
-    with connect(direct_dsn(server, "postgres", SUPERUSER)) as admin:
+    with connect(SOCKETS.dsn(server, "postgres", SUPERUSER)) as admin:
         admin.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(DATABASE)))
     subjects = [subject(chain, revision) for revision in chain.revisions]
     asked = [each for each in subjects if not wanted or each.name in wanted]

@@ -7,11 +7,14 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
+from uuid import UUID
 
 import pytest
 
 from control_plane.domain.tenant import Model
+from control_plane.doors import SOCKETS
 from control_plane.registry import fleet as registry
+from control_plane.registry import servers, tenants
 from control_plane.registry.engine import transaction
 from control_plane.registry.fleet import FleetBusyError, Revisions
 from migrations.fleet import going, plan, run
@@ -23,7 +26,9 @@ from provisioning import steps
 from provisioning.inside import Inside
 from tests.fleet.fleet import BEHIND, NEWEST, FleetUnderTest, hands, place_of
 from tests.fleet.writing import chain, execute, write_revision
+from tests.provisioning import worker
 from tests.provisioning.wishes import wished
+from tests.service_user import as_service_user
 from tests.waiting import until
 
 pytestmark = pytest.mark.slow
@@ -45,9 +50,9 @@ def targets_lock(fleet: FleetUnderTest, schema: str) -> Iterator[None]:
         yield
 
 
-@pytest.mark.parametrize("model", ["bridge", "silo"])
+@pytest.mark.parametrize("model", list(Model), ids=str)
 def test_a_tenant_that_comes_during_a_run_ends_up_at_the_new_revision(
-    fleet: FleetUnderTest, elsewhere: ThreadPoolExecutor, model: str
+    fleet: FleetUnderTest, elsewhere: ThreadPoolExecutor, model: Model
 ) -> None:
     held_up = fleet.of("bridge")[0]
     with fleet.held_up(held_up):
@@ -93,18 +98,26 @@ def test_a_tenant_that_was_being_built_when_a_run_began_is_not_forgotten(
     assert fleet.found()["bridge_1", schema] == NEWEST
 
 
+def silo_of(fleet: FleetUnderTest, tenant_id: UUID) -> str:
+    """The database that was chosen for the tenant."""
+    with transaction(fleet.platform.engine) as session:
+        home = tenants.current_home(session, tenant_id)
+        assert home is not None
+        return servers.database(session, home.database_id).name
+
+
 def test_a_silo_that_was_copied_before_and_not_recorded_is_brought_along(
     fleet: FleetUnderTest, tools: steps.Tools
 ) -> None:
     tenant_id = wished(fleet.platform, Model.SILO)
     steps.choose_home(tools, tenant_id)
-    place = f"silo_{tenant_id.hex}", "public"
+    place = silo_of(fleet, tenant_id), "public"
     # Killed after the copy: the database is there, the roll does not say so.
     builder = fleet.platform.estate.builder(fleet.platform.server("beta"))
     builder.copy_silo(place[0], Revisions(home=HOME.head, tenant=BEHIND))
     fleet.run()
     assert place not in fleet.ledger()
-    steps.build_home(tools, tenant_id)
+    as_service_user(fleet.platform.data, worker.step, fleet.platform.settings, tenant_id, "build_home")
     assert (fleet.ledger()[place], fleet.found()[place]) == (NEWEST, NEWEST)
 
 
@@ -183,7 +196,7 @@ def test_a_revision_that_cannot_be_compiled_is_wanted_of_nobody(fleet: FleetUnde
     before = fleet.wanted(), fleet.runs()
     broken = chain(tmp_path / "chain", execute("SELECT 1"), execute("SELECT 2"), "1 / 0")
     with pytest.raises(BrokenChainError):
-        FleetMigration(fleet.platform.engine, broken).run(Wishes(), "tests", hands())
+        FleetMigration(fleet.platform.engine, broken, SOCKETS).run(Wishes(), "tests", hands())
     assert (fleet.wanted(), fleet.runs()) == before
 
 
@@ -200,7 +213,7 @@ def longer_home(fleet: FleetUnderTest, tmp_path: Path, monkeypatch: pytest.Monke
     """The home chain of a next version, which has a revision more; taken back at the end."""
     folder = tmp_path / "home"
     shutil.copytree(Path(run.__file__).parents[1] / "home", folder)
-    write_revision(folder, "h0002", HOME.head, execute("CREATE TABLE tenancy.more ()"))
+    write_revision(folder, "h9998", HOME.head, execute("CREATE TABLE tenancy.more ()"))
     longer = Chain(name="home", location=str(folder), version_schema="tenancy")
     monkeypatch.setattr(run, "HOME", longer)
     monkeypatch.setattr(plan, "HOME", longer)
@@ -210,9 +223,9 @@ def longer_home(fleet: FleetUnderTest, tmp_path: Path, monkeypatch: pytest.Monke
         if target.chain == "home":
             with fleet.platform.superuser(target.server, target.database) as home:
                 home.execute("DROP TABLE IF EXISTS tenancy.more")
-                home.execute("UPDATE tenancy.alembic_version SET version_num = 'h0001'")
-    fleet.tell_roll("UPDATE databases SET home_revision = 'h0001'")
-    fleet.tell_roll("UPDATE fleet SET home_revision = 'h0001'")
+                home.execute(f"UPDATE tenancy.alembic_version SET version_num = '{HOME.head}'")
+    fleet.tell_roll(f"UPDATE databases SET home_revision = '{HOME.head}'")
+    fleet.tell_roll(f"UPDATE fleet SET home_revision = '{HOME.head}'")
 
 
 @pytest.mark.usefixtures("longer_home")
@@ -221,8 +234,8 @@ def test_tenancy_schemas_come_before_any_tenant_tables(fleet: FleetUnderTest) ->
     report = fleet.run(on_outcome=lambda outcome: order.append(outcome.step.target.chain))
     assert report.failed == ()
     assert order == ["home"] * len(fleet.homes()) + ["tenant"] * len(fleet.ledger())
-    assert set(fleet.homes().values()) == {"h0002"}
-    assert fleet.wanted() == Revisions(home="h0002", tenant=NEWEST)
+    assert set(fleet.homes().values()) == {"h9998"}
+    assert fleet.wanted() == Revisions(home="h9998", tenant=NEWEST)
 
 
 @pytest.mark.usefixtures("longer_home")
@@ -236,4 +249,4 @@ def test_a_tenancy_schema_that_fails_spares_the_tenant_tables_of_its_database(fl
         "the tenancy schema of its database failed first",
     }
     assert fleet.behind() == spared
-    assert {name for name, revision in fleet.homes().items() if revision != "h0002"} == {"bridge_1"}
+    assert {name for name, revision in fleet.homes().items() if revision != "h9998"} == {"bridge_1"}

@@ -13,9 +13,9 @@ from sqlalchemy import Engine
 
 from control_plane.domain.names import SHARED_SCHEMA
 from control_plane.domain.server import Server
+from control_plane.doors import SOCKETS
 from control_plane.registry.engine import control_engine
 from control_plane.registry.fleet import Revisions
-from control_plane.registry.servers import direct_dsn
 from migrations.fleet import references
 from migrations.fleet.chains import CONTROL, HOME, tenant_chain
 from migrations.fleet.references import NoReferenceError, References
@@ -41,9 +41,9 @@ def server(cluster: Server) -> Server:
 @pytest.fixture(scope="module")
 def control(server: Server) -> Iterator[Engine]:
     """A control database."""
-    with connect(direct_dsn(server, "postgres", SUPERUSER)) as admin:
+    with connect(SOCKETS.dsn(server, "postgres", SUPERUSER)) as admin:
         admin.execute("CREATE DATABASE control_of_references")
-    dsn = direct_dsn(server, "control_of_references", SUPERUSER)
+    dsn = SOCKETS.dsn(server, "control_of_references", SUPERUSER)
     bring_to(dsn, CONTROL, SHARED_SCHEMA, CONTROL.head, owner=SUPERUSER)
     engine = control_engine(dsn, timeout_s=10)
     yield engine
@@ -53,7 +53,7 @@ def control(server: Server) -> Iterator[Engine]:
 @pytest.fixture
 def builder(server: Server) -> Builder:
     """What builds homes there."""
-    return Builder(server=server, tenant_chain=TENANT)
+    return Builder(server=server, tenant_chain=TENANT, doors=SOCKETS)
 
 
 @dataclass
@@ -79,10 +79,10 @@ class Plainly:
     def __call__(self, server: Server, database: str, revisions: Revisions) -> None:
         """Both schemas, at whatever revisions."""
         self.built += 1
-        with connect(direct_dsn(server, "postgres", SUPERUSER)) as admin:
+        with connect(SOCKETS.dsn(server, "postgres", SUPERUSER)) as admin:
             admin.execute(sql.SQL("CREATE DATABASE {0}; ").format(sql.Identifier(database)))
             admin.execute(sql.SQL("CREATE ROLE {0}").format(sql.Identifier(database)))
-        with connect(direct_dsn(server, database, SUPERUSER)) as admin:
+        with connect(SOCKETS.dsn(server, database, SUPERUSER)) as admin:
             admin.execute("CREATE SCHEMA tenancy")
             if self.fails:
                 admin.execute("SELECT 1 / 0")
@@ -90,7 +90,7 @@ class Plainly:
 
 def leftovers(server: Server) -> set[str]:
     """Databases and logins of references."""
-    with connect(direct_dsn(server, "postgres", SUPERUSER)) as admin:
+    with connect(SOCKETS.dsn(server, "postgres", SUPERUSER)) as admin:
         found = admin.execute("SELECT datname FROM pg_database UNION SELECT rolname FROM pg_roles").fetchall()
     return {name for (name,) in found if name.startswith("reference_")}
 
@@ -98,8 +98,8 @@ def leftovers(server: Server) -> set[str]:
 def test_a_reference_is_what_a_home_is(server: Server, control: Engine, builder: Builder) -> None:
     name = f"pool_of_references_{next(_numbers)}"
     builder.build_shared(name, NEWEST, with_tables=True)
-    held = References(control, TENANT, Furnisher(builder))
-    with connect(direct_dsn(server, name, MIGRATOR)) as connection:
+    held = References(control, TENANT, Furnisher(builder), SOCKETS)
+    with connect(SOCKETS.dsn(server, name, MIGRATOR)) as connection:
         there, parts = sums(connection, ["public", "tenancy"]), objects(connection, ["public", "tenancy"])
     for kind, schema in (("tenant", "public"), ("home", "tenancy")):
         reference = held.at(server, kind, NEWEST)
@@ -110,11 +110,11 @@ def test_a_reference_is_what_a_home_is(server: Server, control: Engine, builder:
 def test_a_reference_is_built_once_for_everybody(server: Server, control: Engine, tmp_path: Path) -> None:
     written = chain(tmp_path / "chain", execute("SELECT 'once'"), execute("SELECT 2"))
     furnish = Plainly()
-    one = References(control, written, furnish)
+    one = References(control, written, furnish, SOCKETS)
     revisions = Revisions(home=HOME.head, tenant="0001")
     first = one.at(server, "tenant", revisions)
     assert one.at(server, "tenant", revisions) is first
-    assert References(control, written, furnish).at(server, "tenant", revisions) == first
+    assert References(control, written, furnish, SOCKETS).at(server, "tenant", revisions) == first
     assert furnish.built == 1
     one.at(server, "tenant", Revisions(home=HOME.head, tenant="0002"))
     assert furnish.built == 2
@@ -124,7 +124,7 @@ def test_a_revision_that_was_rewritten_is_built_anew(server: Server, control: En
     furnish = Plainly()
     for number, body in enumerate((execute("SELECT 'so'"), execute("SELECT 'or so'"))):
         written = chain(tmp_path / f"chain{number}", body)
-        References(control, written, furnish).at(server, "tenant", Revisions(home=HOME.head, tenant="0001"))
+        References(control, written, furnish, SOCKETS).at(server, "tenant", Revisions(home=HOME.head, tenant="0001"))
     assert furnish.built == 2
 
 
@@ -136,7 +136,7 @@ def test_so_is_one_in_python(server: Server, control: Engine, tmp_path: Path) ->
         write_revision(folder, "0002", "0001", body)
         file = folder / "versions" / "0002.py"
         file.write_text(file.read_text() + "\n\npython = True\n")
-        held = References(control, tenant_chain(str(folder)), furnish)
+        held = References(control, tenant_chain(str(folder)), furnish, SOCKETS)
         held.at(server, "tenant", Revisions(home=HOME.head, tenant="0002"))
     assert furnish.built == 2
 
@@ -145,9 +145,9 @@ def test_a_reference_that_cannot_be_built_says_why_and_leaves_nothing(
     server: Server, control: Engine, tmp_path: Path
 ) -> None:
     furnish = Plainly(fails=True)
-    held = References(control, chain(tmp_path / "chain", execute("SELECT 'never'")), furnish)
+    held = References(control, chain(tmp_path / "chain", execute("SELECT 'never'")), furnish, SOCKETS)
     for _ in range(2):
-        with pytest.raises(NoReferenceError, match=r"h0001 and 0001 on tests can be built: a value"):
+        with pytest.raises(NoReferenceError, match=f"{HOME.head} and 0001 on tests can be built: a value"):
             held.at(server, "tenant", Revisions(home=HOME.head, tenant="0001"))
     assert furnish.built == 1
     assert leftovers(server) == set()
@@ -156,19 +156,19 @@ def test_a_reference_that_cannot_be_built_says_why_and_leaves_nothing(
 def test_what_a_killed_builder_left_is_dropped_and_what_another_builds_is_not(server: Server) -> None:
     for name in ("reference_dead", "reference_alive"):
         Plainly()(server, name, NEWEST)
-    with connect(direct_dsn(server, "postgres", SUPERUSER)) as alive:
+    with connect(SOCKETS.dsn(server, "postgres", SUPERUSER)) as alive:
         alive.execute(references._LOCK, ["reference_alive", references.LOCKS])
-        with references._scratch_database(server) as name:
+        with references._scratch_database(SOCKETS, server) as name:
             assert leftovers(server) == {"reference_alive"}
             Plainly()(server, name, NEWEST)
             assert leftovers(server) == {"reference_alive", name}
         assert leftovers(server) == {"reference_alive"}
-    with references._scratch_database(server):
+    with references._scratch_database(SOCKETS, server):
         assert leftovers(server) == set()
 
 
 def test_what_a_revision_touches_is_named(server: Server, control: Engine, builder: Builder) -> None:
-    held = References(control, TENANT, Furnisher(builder))
+    held = References(control, TENANT, Furnisher(builder), SOCKETS)
     added = [
         ("column", "conversations", "last_message_at"),
         ("index", "conversations", "conversations_tenant_id_last_message_at_id_idx"),

@@ -11,8 +11,8 @@ import pytest
 from psycopg import sql
 
 from control_plane.domain.server import Server
+from control_plane.doors import SOCKETS
 from control_plane.registry.fleet import Revisions
-from control_plane.registry.servers import direct_dsn
 from migrations.fleet.chains import HOME, tenant_chain
 from migrations.fleet.shapes import Difference, Expected, Part, condition, differences, objects, sums, touched
 from provisioning.databases import Builder
@@ -71,12 +71,12 @@ def server(cluster: Server) -> Server:
 @pytest.fixture
 def builder(server: Server) -> Builder:
     """What builds homes there."""
-    return Builder(server=server, tenant_chain=TENANT)
+    return Builder(server=server, tenant_chain=TENANT, doors=SOCKETS)
 
 
 def migrator(server: Server, database: str) -> psycopg.Connection[Any]:
     """A connection as checks use it."""
-    return connect(direct_dsn(server, database, MIGRATOR))
+    return connect(SOCKETS.dsn(server, database, MIGRATOR))
 
 
 def shape_of(scratch: Scratch, schema: str) -> dict[Part, str]:

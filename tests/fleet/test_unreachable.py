@@ -12,7 +12,9 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from control_plane.domain.server import Server
+from control_plane.domain.server import Server, ServerStatus
+from control_plane.registry import servers
+from control_plane.registry.engine import transaction
 from migrations.fleet import health
 from migrations.fleet.events import Report
 from migrations.fleet.reaching import TRIES, Reaching, ServerUnreachableError
@@ -61,6 +63,15 @@ def given_up(server: str, found: dict[str, str]) -> tuple[int, int]:
     """How many were tried in vain, and how many were not tried at all."""
     kinds = Counter(error.startswith(f"server {server} cannot be reached (tried ") for error in found.values())
     return kinds[False], kinds[True]
+
+
+def test_what_was_on_a_server_that_is_lost_is_nobodys_target(bare: BareFleet) -> None:
+    here = bare.add_silos(2)
+    bare.add_silos(2, on="away", host="127.0.0.1", port=free_port())
+    with transaction(bare.engine) as session:
+        servers.set_server_status(session, "away", ServerStatus.LOST)
+    report = bare.run()
+    assert (report.failed, report.done) == ((), len(here))
 
 
 def test_a_server_that_refuses_fails_its_own_targets_and_is_tried_three_times(bare: BareFleet) -> None:

@@ -74,6 +74,7 @@ def test_what_is_in_line_is_left_alone(platform: PlatformUnderTest) -> None:
         ("pgbouncer.ini", "pool_mode = transaction", "pool_mode = session"),
         ("databases.ini", "pool_1 = host", "pool_2 = host"),
         ("userlist.txt", '"pool_1" ""', '"pool_1" "guessed"'),
+        ("servers.pem", "# Rendered by Copyhold", "# Edited by hand"),
     ],
     ids=FILES,
 )
@@ -124,7 +125,7 @@ def live(platform: PlatformUnderTest) -> set[object]:
 
 def test_files_are_whole_private_and_nothing_is_left_beside_them(platform: PlatformUnderTest, spare: str) -> None:
     assert apply(platform)
-    there = {path.name: path.stat() for path in platform.settings.pooler_dir.iterdir()}
+    there = {path.name: path.stat() for path in platform.settings.pooler_dir.iterdir() if path.is_file()}
     assert there.keys() == {*FILES, "lock"}
     assert {oct(status.st_mode & 0o777) for status in there.values()} == {"0o600"}
     assert {status.st_uid for status in there.values()} == {platform.data.stat().st_uid}

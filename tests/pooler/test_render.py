@@ -14,10 +14,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from provisioning.pooler.render import FILES, PoolerEntry, PoolerPlace, UnwritableEntryError, render
+from provisioning.pooler.render import FILES, PoolerEntry, PoolerPlace, UnwritableEntryError, render, without_secrets
 
 GOLDEN = Path(__file__).parent / "golden"
-PLACE = PoolerPlace(folder=Path("/srv/ch/pgbouncer"), sockets="/srv/ch/run", port=6432, version=(1, 24))
+PLACE = PoolerPlace(
+    folder=Path("/srv/ch/pgbouncer"), sockets="/srv/ch/run", port=6432, version=(1, 24), authorities="PEM\n"
+)
 OLD_PLACE = PoolerPlace(folder=PLACE.folder, sockets=PLACE.sockets, port=PLACE.port, version=(1, 18))
 # Of the settings that we write, those that PgBouncer 1.18 did not know; it does not start with any of them.
 NEWER_SETTINGS = {"max_prepared_statements"}
@@ -79,7 +81,8 @@ def test_every_entry_says_what_it_says_and_nothing_else(wanted: list[PoolerEntry
     }
     logins = [f'"{each.login}" "{each.secret}"' for each in sorted(wanted, key=lambda each: each.alias)]
     assert files["userlist.txt"].split("\n") == [*logins, ""]
-    assert files["pgbouncer.ini"] == render(PLACE, [])["pgbouncer.ini"]
+    by_tcp = any(not each.host.startswith("/") for each in wanted)
+    assert files["pgbouncer.ini"] == render(PLACE, [entry("far", host="db")] if by_tcp else [])["pgbouncer.ini"]
 
 
 @pytest.mark.parametrize("field", ["alias", "database", "login"])
@@ -125,6 +128,13 @@ def test_a_refusal_tells_no_secret() -> None:
         entry("pool_1", secret='hush"')
     assert "hush" not in str(refused.value)
     assert "hush" not in repr(entry("pool_1", secret="hush"))
+
+
+def test_a_list_of_logins_that_is_shown_has_no_secret_in_it() -> None:
+    there = render(PLACE, [entry("a", secret="first"), entry("b", secret="same"), entry("c")])["userlist.txt"]
+    wanted = render(PLACE, [entry("a", secret="other"), entry("b", secret="same"), entry("c")])["userlist.txt"]
+    assert without_secrets(there) == '"a" "***"\n"b" "***"\n"c" ""\n'
+    assert without_secrets(wanted, there) == '"a" "*** (another)"\n"b" "***"\n"c" ""\n'
 
 
 def test_an_older_pooler_is_told_nothing_that_it_does_not_know() -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from cli.supervisor.tools import find_tools
+from control_plane.doors import SOCKETS
 from control_plane.registry.engine import control_engine
 from migrations.fleet.run import FleetMigration
 from provisioning.bootstrap import bootstrap
@@ -85,7 +86,7 @@ def everything(platform: PlatformUnderTest) -> dict[str, list[tuple[Any, ...]]]:
 
 def behind(platform: PlatformUnderTest) -> int:
     """How many targets of a platform are not at the newest revisions."""
-    return len(FleetMigration(platform.engine, platform.estate.chain).plan().steps)
+    return len(FleetMigration(platform.engine, platform.estate.chain, SOCKETS).plan().steps)
 
 
 def _sorted(rows: list[tuple[Any, ...]]) -> list[tuple[Any, ...]]:

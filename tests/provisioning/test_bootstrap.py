@@ -11,8 +11,10 @@ from pathlib import Path
 import pytest
 from sqlalchemy import text
 
+from control_plane.doors import SOCKETS
 from control_plane.registry.engine import transaction
-from migrations.fleet.chains import CONTROL
+from control_plane.registry.tables import DatabaseRow
+from migrations.fleet.chains import CONTROL, HOME
 from migrations.fleet.run import FleetMigration
 from tests.folders import new_folder
 from tests.platform_under_test import PlatformUnderTest, free_port
@@ -48,8 +50,8 @@ def test_it_puts_back_what_was_lost(platform: PlatformUnderTest) -> None:
     with platform.superuser("alpha", "postgres") as admin:
         admin.execute("REVOKE copyhold_owner FROM copyhold_migrator; GRANT CONNECT ON DATABASE postgres TO PUBLIC")
     with platform.superuser("beta", "postgres") as admin:
-        admin.execute("ALTER DATABASE template_h0001_0002 IS_TEMPLATE false")
-        admin.execute("DROP DATABASE template_h0001_0002")
+        admin.execute(f"ALTER DATABASE template_{HOME.head}_0002 IS_TEMPLATE false")
+        admin.execute(f"DROP DATABASE template_{HOME.head}_0002")
     (platform.settings.pooler_dir / "databases.ini").unlink()
     bootstrap_again(platform)
     assert starts.everything(platform) == before
@@ -70,7 +72,7 @@ def test_a_newer_control_database_is_refused_and_left_alone(platform: PlatformUn
 
 @pytest.mark.parametrize(
     ("column", "newer", "ours", "chain"),
-    [("tenant_revision", "9999", "0002", "tenant"), ("home_revision", "h9999", "h0001", "home")],
+    [("tenant_revision", "9999", "0002", "tenant"), ("home_revision", "h9999", HOME.head, "home")],
     ids=["tenant tables", "tenancy schema"],
 )
 def test_a_fleet_that_a_newer_version_migrated_is_refused_and_left_alone(
@@ -99,7 +101,7 @@ def test_a_home_that_a_newer_version_migrated_is_reported_and_not_lowered(platfo
             statement = text(f"UPDATE {table} SET {column} = :value WHERE {key} = :id")
             session.execute(statement, {"value": value, "id": home.database_id})
     bootstrap_again(platform)
-    work = FleetMigration(platform.engine, platform.estate.chain).plan()
+    work = FleetMigration(platform.engine, platform.estate.chain, SOCKETS).plan()
     assert {(target.database, target.revision) for target in work.ahead} >= {
         (home.database, "9999"),
         (home.database, "h9999"),
@@ -108,10 +110,10 @@ def test_a_home_that_a_newer_version_migrated_is_reported_and_not_lowered(platfo
         found = inside.execute("SELECT a.version_num, b.version_num FROM alembic_version a, tenancy.alembic_version b")
         assert found.fetchone() == ("9999", "h9999")
         inside.execute("UPDATE alembic_version SET version_num = '0002'")
-        inside.execute("UPDATE tenancy.alembic_version SET version_num = 'h0001'")
+        inside.execute(f"UPDATE tenancy.alembic_version SET version_num = '{HOME.head}'")
     with transaction(platform.engine) as session:
         session.execute(text("UPDATE targets SET revision = '0002' WHERE database_id = :id"), {"id": home.database_id})
-        session.execute(text("UPDATE databases SET home_revision = 'h0001' WHERE id = :id"), {"id": home.database_id})
+        session.get_one(DatabaseRow, home.database_id).home_revision = HOME.head
 
 
 def test_an_unknown_first_revision_is_refused(platform: PlatformUnderTest) -> None:
@@ -147,7 +149,7 @@ def test_first_starts_that_are_killed_ever_a_little_later_get_there_in_the_end(b
         "postgres",
         "template0",
         "template1",
-        "template_h0001_0002",
+        f"template_{HOME.head}_0002",
     }
     assert starts.behind(bare_servers) == 0
     as_service_user(data, starts.bootstrap_again, data)

@@ -11,9 +11,10 @@ import pytest
 
 from control_plane.domain.ids import new_id
 from control_plane.domain.tenant import Model, Plan, Status
+from control_plane.doors import SOCKETS
 from control_plane.registry import fleet, tenants, workflow_records
 from control_plane.registry.engine import transaction
-from control_plane.registry.workflows import ERASE
+from control_plane.registry.workflows import ERASE, PROVISION
 from control_plane.tenants import service
 from provisioning import erasing
 from provisioning.steps import SEQUENCES
@@ -54,19 +55,6 @@ def test_every_step_of_erasing_may_be_repeated(platform: PlatformUnderTest, mode
     for _ in range(2):
         as_service_user(platform.data, worker.carry_out, platform.settings, tenant.id, ERASE, 2)
         assert left_of(platform, tenant.id, model, place) == tombstone(model)
-
-
-@pytest.mark.slow
-@MODELS
-@pytest.mark.parametrize("steps", range(len(SEQUENCES[ERASE]) + 1))
-def test_a_worker_that_was_killed_after_a_step_leaves_what_the_next_one_can_erase(
-    platform: PlatformUnderTest, model: Model, steps: int
-) -> None:
-    tenant = with_things(platform, model)
-    place = erasing_of(tenant)
-    assert killed_as_service_user(platform.data, worker.carry_out_until, platform.settings, tenant.id, ERASE, steps)
-    as_service_user(platform.data, worker.carry_out, platform.settings, tenant.id, ERASE)
-    assert left_of(platform, tenant.id, model, place) == tombstone(model)
 
 
 @pytest.mark.slow
@@ -116,7 +104,7 @@ def failed_at(platform: PlatformUnderTest, model: Model, steps: int) -> UUID:
 
 
 @MODELS
-@pytest.mark.parametrize("steps", [0, 1, 2, 4, 8])
+@pytest.mark.parametrize("steps", range(len(SEQUENCES[PROVISION])))
 def test_of_one_that_failed_what_was_made_goes_too(platform: PlatformUnderTest, model: Model, steps: int) -> None:
     tenant_id = failed_at(platform, model, steps)
     with transaction(platform.engine) as session:
@@ -138,7 +126,7 @@ def test_rows_go_some_at_a_time_in_whatever_order(platform: PlatformUnderTest, m
     tenant, neighbour = with_things(platform, Model.POOL), with_things(platform, Model.POOL)
     others = rows_of(neighbour)
     monkeypatch.setattr(erasing, "BATCH_ROWS", 2)
-    erasing.erase_rows(platform.server("alpha"), "pool_1", "public", tenant.id)
+    erasing.erase_rows(SOCKETS, platform.server("alpha"), "pool_1", "public", tenant.id)
     assert {table: number for table, (number, _) in rows_of(tenant).items() if number} == {}
     assert rows_of(neighbour) == others
 
@@ -151,7 +139,7 @@ def test_a_table_that_somebody_holds_is_waited_for_and_named(
     with platform.home_of(tenant) as home, home.transaction():
         home.execute("SELECT FROM messages LIMIT 1")
         with pytest.raises(psycopg.errors.LockNotAvailable):
-            erasing.drop_schema(platform.server("alpha"), "bridge_1", f"t_{tenant.id.hex}")
+            erasing.drop_schema(SOCKETS, platform.server("alpha"), "bridge_1", f"t_{tenant.id.hex}")
     assert rows_of(tenant)["messages"][0] > 0
 
 
@@ -190,7 +178,7 @@ def test_what_became_due_while_no_worker_ran_is_erased_when_one_does(shop: Platf
 
 @MODELS
 def test_one_that_failed_and_is_had_back_can_be_made_again(platform: PlatformUnderTest, model: Model) -> None:
-    tenant_id = failed_at(platform, model, 8)
+    tenant_id = failed_at(platform, model, len(SEQUENCES[PROVISION]) - 1)
     with transaction(platform.engine) as session:
         slug = tenants.get(session, tenant_id).slug
     tenant = TenantUnderTest(platform=platform, id=tenant_id, slug=slug, model=model, key="")

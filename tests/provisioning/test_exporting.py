@@ -151,7 +151,7 @@ def test_workers_that_are_killed_ever_a_little_later_write_it_in_the_end(platfor
     export_id = wanted(tenant)
     number, work = 1, worker.carry_out_until_statement
     while killed_as_service_user(platform.data, work, platform.settings, export_id, EXPORT, number):
-        number += 1
+        number += 3
     folder = written(platform, export_id)
     assert number > 5
     manifest.verify(folder)

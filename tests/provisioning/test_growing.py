@@ -15,6 +15,7 @@ from control_plane.registry import placing, servers
 from control_plane.registry.engine import transaction
 from control_plane.registry.servers import BUILDING
 from control_plane.registry.workflows import GROW
+from migrations.fleet.chains import HOME
 from tests.platform_under_test import PlatformUnderTest, TenantUnderTest, copyhold, running_platform
 from tests.provisioning import worker
 from tests.service_user import as_service_user, killed_as_service_user
@@ -94,7 +95,7 @@ def test_building_one_that_is_killed_anywhere_is_gone_on_with(small: PlatformUnd
     find_nothing_wrong(small)
     with transaction(small.engine) as session:
         found = servers.database(session, row.id)
-        assert (found.state, found.home_revision) == ("ready", "h0001")
+        assert (found.state, found.home_revision) == ("ready", HOME.head)
 
 
 def test_two_who_build_the_same_one_take_turns(small: PlatformUnderTest) -> None:

@@ -13,8 +13,8 @@ from psycopg import sql
 
 from control_plane.domain.ids import new_id
 from control_plane.domain.tenant import Model
+from control_plane.doors import SOCKETS
 from control_plane.registry.fleet import Revisions
-from control_plane.registry.servers import direct_dsn
 from control_plane.registry.workflows import PROVISION
 from migrations.fleet.chains import HOME
 from provisioning.databases import Builder
@@ -103,18 +103,6 @@ def test_every_step_may_be_repeated(platform: PlatformUnderTest, smooth: Smooth,
 
 
 @pytest.mark.slow
-@MODELS
-@pytest.mark.parametrize("steps", range(len(SEQUENCES[PROVISION]) + 1))
-def test_a_worker_that_was_killed_after_a_step_leaves_what_the_next_one_can_finish(
-    platform: PlatformUnderTest, smooth: Smooth, model: Model, steps: int
-) -> None:
-    tenant_id = wished(platform, model)
-    assert killed_as_service_user(platform.data, worker.provision_until, platform.settings, tenant_id, steps)
-    as_service_user(platform.data, worker.provision, platform.settings, tenant_id)
-    assert everything_of(platform, tenant_id, model) == smooth(model)
-
-
-@pytest.mark.slow
 @pytest.mark.parametrize(("model", "stride"), [(Model.POOL, 5), (Model.BRIDGE, 5), (Model.SILO, 4)])
 def test_workers_that_are_killed_ever_a_little_later_get_there_in_the_end(
     platform: PlatformUnderTest, smooth: Smooth, model: Model, stride: int
@@ -160,9 +148,9 @@ def test_templates_of_older_revisions_go_and_unknown_ones_stay(builder: Builder)
         admin.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(newer)))
     try:
         builder.ensure_template(OLDER)
-        assert templates(builder) >= {"template_h0001_0001", newer}
+        assert templates(builder) >= {f"template_{HOME.head}_0001", newer}
         builder.ensure_template(NEWEST)
-        assert templates(builder) == {"template_h0001_0002", newer}
+        assert templates(builder) == {f"template_{HOME.head}_0002", newer}
     finally:
         with builder.admin() as admin:
             admin.execute(sql.SQL("DROP DATABASE {}").format(sql.Identifier(newer)))
@@ -171,19 +159,19 @@ def test_templates_of_older_revisions_go_and_unknown_ones_stay(builder: Builder)
 def test_a_newer_template_is_not_dropped_for_an_older_one(builder: Builder) -> None:
     builder.ensure_template(NEWEST)
     builder.ensure_template(OLDER)
-    assert templates(builder) == {"template_h0001_0001", "template_h0001_0002"}
+    assert templates(builder) == {f"template_{HOME.head}_0001", f"template_{HOME.head}_0002"}
     builder.ensure_template(NEWEST)
 
 
 def test_a_template_that_was_half_built_is_built_anew(builder: Builder) -> None:
     builder.ensure_template(NEWEST)
-    building = sql.Identifier("building_template_h0001_0001")
+    building = sql.Identifier(f"building_template_{HOME.head}_0001")
     with builder.admin() as admin:
         admin.execute(sql.SQL("CREATE DATABASE {}").format(building))
         admin.execute(sql.SQL("ALTER DATABASE {} ALLOW_CONNECTIONS false").format(building))
     builder.ensure_template(OLDER)
     builder.ensure_template(NEWEST)
-    assert templates(builder) == {"template_h0001_0002"}
+    assert templates(builder) == {f"template_{HOME.head}_0002"}
 
 
 @pytest.fixture
@@ -222,10 +210,10 @@ def test_a_login_reaches_its_own_database_and_no_other(
     platform: PlatformUnderTest, silo_tenant: TenantUnderTest, builder: Builder
 ) -> None:
     own, other = database_of(silo_tenant), database_of(platform.tenant("silo"))
-    psycopg.connect(direct_dsn(builder.server, own, own)).close()
-    for database in (other, "postgres", "template1", "template_h0001_0002"):
+    psycopg.connect(SOCKETS.dsn(builder.server, own, own)).close()
+    for database in (other, "postgres", "template1", f"template_{HOME.head}_0002"):
         with pytest.raises(psycopg.OperationalError, match=REJECTED):
-            psycopg.connect(direct_dsn(builder.server, database, own))
+            psycopg.connect(SOCKETS.dsn(builder.server, database, own))
     # As the pooler would lead it there, were it asked to.
     settings = platform.settings
     with pytest.raises(psycopg.OperationalError, match=REJECTED):
@@ -236,7 +224,7 @@ def test_shared_databases_have_logins_of_their_own_too(platform: PlatformUnderTe
     alpha = platform.server("alpha")
     for database, login in (("pool_1", "bridge_1"), ("bridge_1", "pool_1")):
         with pytest.raises(psycopg.OperationalError, match=REJECTED):
-            psycopg.connect(direct_dsn(alpha, database, login))
+            psycopg.connect(SOCKETS.dsn(alpha, database, login))
 
 
 def test_behind_the_access_rules_stands_each_databases_own_list(

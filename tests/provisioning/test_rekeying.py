@@ -8,6 +8,8 @@ from collections.abc import Iterator
 import psycopg
 import pytest
 
+from control_plane import doors
+from control_plane.doors import SOCKETS, Doors
 from control_plane.keyring import Keyring, SealError
 from control_plane.registry import processes, servers
 from control_plane.registry.engine import transaction
@@ -65,10 +67,11 @@ def test_no_request_fails_while_the_master_key_is_changed_and_the_old_one_forgot
     kept = old.seal("correct horse", belongs_to=str(database_of(tenants[2]).id))
     with transaction(platform.engine) as session:
         servers.database(session, database_of(tenants[2]).id).sealed_password = kept
+        servers.set_passwords(session, "beta", doors.sealed(old, "beta", {"somebody": "battery staple"}))
     with under_load(tenants[0]) as pool, under_load(tenants[2]) as silo:
         rotated = master_key(platform, "rotate")
         assert rotated["before"] == list(old.ids)
-        assert rotated["secrets"] == 1
+        assert rotated["secrets"] == 2
         both = keys_of(platform)
         assert all(enters(tenant, Keyring.of(KeyFile(path=platform.layout.master_key))) for tenant in tenants)
         assert not any(enters(tenant, old) for tenant in tenants)
@@ -81,6 +84,7 @@ def test_no_request_fails_while_the_master_key_is_changed_and_the_old_one_forgot
     sealed = database_of(tenants[2]).sealed_password
     assert sealed is not None
     assert new.unseal(sealed, belongs_to=str(database_of(tenants[2]).id)) == "correct horse"
+    assert Doors(keyring=new, certificates=None).password(platform.server("beta"), "somebody") == "battery staple"
     with pytest.raises(SealError):
         new.unseal(kept, belongs_to=str(database_of(tenants[2]).id))
     with transaction(platform.engine) as session:
@@ -120,7 +124,7 @@ def test_a_transaction_that_is_inside_is_not_put_out(own_platform: PlatformUnder
     builder = platform.estate.builder(platform.server(database.server))
     keyring = keys_of(platform)
     token = tokens.minted(keyring, home, route.tenant_id, route.epoch, Mode.SERVE, 20)
-    dsn = servers.direct_dsn(platform.server(database.server), home.database, home.login)
+    dsn = SOCKETS.dsn(platform.server(database.server), home.database, home.login)
     with psycopg.connect(dsn, autocommit=True, prepare_threshold=None) as inside:
         inside.execute(begin_message(token, home.schema, 5).encode())
         with pytest.raises(psycopg.errors.LockNotAvailable):

@@ -13,18 +13,17 @@ import httpx
 import psycopg
 import pytest
 
+from control_plane.doors import SOCKETS
 from control_plane.registry import servers, tenants
 from control_plane.registry.engine import transaction
-from control_plane.registry.servers import direct_dsn
 from control_plane.registry.tables import DatabaseRow
 from control_plane.tenants import rotating
 from control_plane.tenants.rotating import NotRotatableError, SharedLoginError
 from provisioning.doctor.examine import examine
-from provisioning.rotating import STEPS
 from tests.platform_under_test import PlatformUnderTest, TenantUnderTest, copyhold
 from tests.provisioning import worker
 from tests.provisioning.wishes import NoWorkflows
-from tests.service_user import as_service_user, killed_as_service_user
+from tests.service_user import as_service_user
 from tests.waiting import until
 
 CLIENTS = 8
@@ -48,7 +47,7 @@ def wish(tenant: TenantUnderTest, *, shared: bool = False) -> UUID:
 def enter(tenant: TenantUnderTest, login: str, database: str | None = None) -> str:
     """Who one is after logging in past the pooler."""
     row = database_of(tenant)
-    dsn = direct_dsn(tenant.platform.server(row.server), database or row.name, login)
+    dsn = SOCKETS.dsn(tenant.platform.server(row.server), database or row.name, login)
     with psycopg.connect(dsn) as connection:
         found = connection.execute("SELECT session_user::text").fetchone()
     assert found is not None
@@ -154,23 +153,6 @@ def test_a_second_login_reaches_its_own_database_alone(platform: PlatformUnderTe
                 enter(tenant, login, database_of(neighbour).name)
         finally:
             admin.execute(f'REVOKE CONNECT ON DATABASE "{database_of(neighbour).name}" FROM "{login}"')
-
-
-@pytest.mark.parametrize("steps", range(1, len(STEPS) + 1), ids=[step.__name__ for step in STEPS])
-def test_a_worker_killed_after_any_step_leaves_a_change_that_is_gone_on_with(
-    platform: PlatformUnderTest, steps: int
-) -> None:
-    tenant = platform.tenant("silo")
-    old = database_of(tenant).login
-    database_id = wish(tenant)
-    assert killed_as_service_user(platform.data, worker.rotate_until, platform.settings, database_id, steps)
-    until(lambda: tenant.http.get("/api/me").status_code == 200, what="the tenant is served")
-    assert findings_of(tenant) == []
-    as_service_user(platform.data, worker.rotate, platform.settings, database_id)
-    assert database_of(tenant).login == f"{old}_b"
-    refused(tenant, old)
-    assert findings_of(tenant) == []
-    assert tenant.http.get("/api/me").status_code == 200
 
 
 def test_whose_login_changes_too_is_said_and_has_to_be_meant(platform: PlatformUnderTest) -> None:

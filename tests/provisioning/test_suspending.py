@@ -23,7 +23,9 @@ from tests.waiting import until
 class Unheard:
     """Takes wishes and starts nothing: the test runs the steps, in an order of its own."""
 
-    def start(self, session: Session, name: str, workflow_id: str, subject: UUID, *, after_s: float = 0) -> None: ...
+    def start(
+        self, session: Session, name: str, workflow_id: str, subject: UUID, *, lane: str = "", after_s: float = 0
+    ) -> None: ...
 
     def close(self) -> None: ...
 
@@ -49,6 +51,7 @@ def states(tenant: TenantUnderTest) -> tuple[str, str]:
     ("wishes", "steps", "ends"),
     [
         ((service.suspend,), ("suspend_fence",), ("suspended", "suspended")),
+        ((service.suspend,), ("suspend_fence", "activate"), ("suspended", "suspended")),
         ((service.suspend, service.resume), ("suspend_fence", "let_in"), ("active", "open")),
         ((service.suspend, service.resume), ("let_in", "suspend_fence"), ("active", "open")),
         ((service.suspend, service.resume, service.suspend), ("let_in", "suspend_fence"), ("suspended", "suspended")),

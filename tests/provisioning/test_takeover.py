@@ -75,7 +75,7 @@ def freeze(platform: PlatformUnderTest, tenant_id: UUID) -> psycopg.Connection[o
 
 
 def fences(platform: PlatformUnderTest, _tenant_id: UUID) -> psycopg.Connection[object]:
-    """ready_fence waits here."""
+    """build_home waits here, the schema made."""
     connection = platform.superuser("alpha", "bridge_1")
     connection.execute("BEGIN; LOCK TABLE tenancy.fences IN SHARE MODE")
     return connection
@@ -107,7 +107,7 @@ def held(platform: PlatformUnderTest, holder: psycopg.Connection[object], server
 CASES: dict[str, tuple[Model, str, Hold | None, str]] = {
     "a step done and not recorded": (Model.POOL, "choose_home", None, "control"),
     "before the database is made": (Model.SILO, "build_home", template, "beta"),
-    "before the fence is put up": (Model.BRIDGE, "ready_fence", fences, "alpha"),
+    "before the fence is put up": (Model.BRIDGE, "build_home", fences, "alpha"),
     "in the midst of seeding": (Model.POOL, "seed", freeze, "alpha"),
     "before the tenant is active": (Model.SILO, "activate", owner, "control"),
 }

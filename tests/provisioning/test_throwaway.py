@@ -9,7 +9,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from control_plane.registry.servers import direct_dsn
+from control_plane.doors import SOCKETS
 from provisioning.providers.base import ProviderError
 from provisioning.providers.throwaway import throwaway_server
 from provisioning.roles import MIGRATOR, OWNER, SUPERUSER, role_exists
@@ -31,11 +31,11 @@ def test_it_has_the_platforms_roles_and_leaves_nothing_behind(parent: Path) -> N
     with throwaway_server(parent) as server:
         (folder,) = parent.iterdir()
         assert folder.stat().st_mode & 0o077 == 0
-        with psycopg.connect(direct_dsn(server, "postgres", SUPERUSER)) as connection:
+        with psycopg.connect(SOCKETS.dsn(server, "postgres", SUPERUSER)) as connection:
             assert all(role_exists(connection, name) for name in (OWNER, MIGRATOR))
     assert list(parent.iterdir()) == []
     with pytest.raises(psycopg.OperationalError):
-        psycopg.connect(direct_dsn(server, "postgres", SUPERUSER))
+        psycopg.connect(SOCKETS.dsn(server, "postgres", SUPERUSER))
 
 
 def test_it_goes_with_a_block_that_fails(parent: Path) -> None:

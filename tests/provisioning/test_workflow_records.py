@@ -16,12 +16,12 @@ from control_plane.registry import progress, servers, tenants, workflow_records
 from control_plane.registry.engine import transaction
 from control_plane.registry.tables import WorkflowRow
 from control_plane.registry.workflow_records import DONE, FAILED, UNENDED
-from control_plane.registry.workflows import APPLICATION, PROVISION, QUEUE
+from control_plane.registry.workflows import APPLICATION, PROVISION
 from control_plane.tenants import retrying, service
 from control_plane.tenants.retrying import NothingToRetryError
 from provisioning.steps import SEQUENCES
 from provisioning.waking import Bell
-from provisioning.worker import AT_ONCE, QUEUE_POLL_S
+from provisioning.worker import AT_ONCE, register_queue
 from tests.platform_under_test import PlatformUnderTest, TenantUnderTest
 from tests.waiting import DEADLINE_S, until
 
@@ -156,11 +156,11 @@ def test_a_bell_ends_a_wait_and_stops_nothing() -> None:
 def polling_every(platform: PlatformUnderTest, seconds: float) -> Iterator[None]:
     """The worker's queue as it would be with another poll."""
     client = DBOSClient(system_database_engine=platform.engine, application_name=APPLICATION)
-    client.register_queue(QUEUE, worker_concurrency=AT_ONCE, polling_interval_sec=seconds)
+    register_queue(client, seconds)
     try:
         yield
     finally:
-        client.register_queue(QUEUE, worker_concurrency=AT_ONCE, polling_interval_sec=QUEUE_POLL_S)
+        register_queue(client)
         client.destroy()
 
 

@@ -13,7 +13,9 @@ from tests.platform_under_test import PlatformUnderTest
 class NoWorkflows:
     """Starts nothing: the test is the worker."""
 
-    def start(self, session: object, name: str, workflow_id: str, subject: UUID, *, after_s: float = 0) -> None:
+    def start(
+        self, session: object, name: str, workflow_id: str, subject: UUID, *, lane: str = "", after_s: float = 0
+    ) -> None:
         """See Workflows."""
 
     def close(self) -> None:

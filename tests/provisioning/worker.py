@@ -54,12 +54,6 @@ def carry_out(settings: Settings, subject: UUID, kind: str, times: int = 1) -> N
     _do(settings, subject, [step for step in SEQUENCES[kind] for _ in range(times)])
 
 
-def carry_out_until(settings: Settings, subject: UUID, kind: str, steps: int) -> None:
-    """Its first steps; then the process is killed."""
-    _do(settings, subject, SEQUENCES[kind][:steps])
-    os.kill(os.getpid(), signal.SIGKILL)
-
-
 def carry_out_until_statement(settings: Settings, subject: UUID, kind: str, number: int) -> None:
     """Every step, in order; the process is killed when it has sent so many statements to any database."""
     kill_after(number)
@@ -69,12 +63,6 @@ def carry_out_until_statement(settings: Settings, subject: UUID, kind: str, numb
 def rotate(settings: Settings, database_id: UUID) -> None:
     """Every step of changing a database's login."""
     _do(settings, database_id, SEQUENCES[ROTATE])
-
-
-def rotate_until(settings: Settings, database_id: UUID, steps: int) -> None:
-    """The first steps; then the process is killed."""
-    _do(settings, database_id, SEQUENCES[ROTATE][:steps])
-    os.kill(os.getpid(), signal.SIGKILL)
 
 
 def peak_of_writing(settings: Settings, export_id: UUID) -> int:

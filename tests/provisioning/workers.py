@@ -54,18 +54,19 @@ class Workers:
     platform: PlatformUnderTest
     running: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
 
-    def start(self, name: str) -> None:
-        """Start one and wait until it takes work."""
+    def start(self, name: str, *program: str) -> None:
+        """Start one and wait until it takes work; a program of the test's own in the place of `copyhold worker`."""
         ready = self.platform.layout.worker_ready
         ready.unlink(missing_ok=True)
-        self.running[name] = self.spawn(name)
-        until(ready.exists, what=f"{name} takes work")
+        self.running[name] = self.spawn(name, *program)
+        until(lambda: ready.exists() or self.running[name].poll() is not None, what=f"{name} takes work")
+        assert ready.exists(), f"{name} has ended; see its log"
 
-    def spawn(self, name: str) -> subprocess.Popen[bytes]:
+    def spawn(self, name: str, *program: str) -> subprocess.Popen[bytes]:
         """Start one and do not wait."""
         with (self.platform.data / "logs" / f"{name}.log").open("ab") as log:
             return subprocess.Popen(
-                [*WORKER, str(self.platform.data)],
+                program or (*WORKER, str(self.platform.data)),
                 cwd=REPOSITORY,
                 env={**os.environ, "COPYHOLD_WORKER_ID": name},
                 stdout=log,

@@ -10,8 +10,8 @@ from psycopg import sql
 from sqlalchemy import Engine, text
 
 from control_plane.domain.names import SHARED_SCHEMA
+from control_plane.doors import SOCKETS
 from control_plane.registry.engine import control_engine, sqlalchemy_url, transaction
-from control_plane.registry.servers import direct_dsn
 from control_plane.registry.workflows import DurableWorkflows
 from migrations.fleet.chains import CONTROL
 from migrations.fleet.replay import bring_to
@@ -42,9 +42,9 @@ $$
 def control_database() -> Iterator[Engine]:
     """A control database at the newest revision of its own chain and of the engine's."""
     with running_cluster() as cluster:
-        with connect(direct_dsn(cluster, "postgres", SUPERUSER)) as admin:
+        with connect(SOCKETS.dsn(cluster, "postgres", SUPERUSER)) as admin:
             admin.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(DATABASE)))
-        dsn = direct_dsn(cluster, DATABASE, SUPERUSER)
+        dsn = SOCKETS.dsn(cluster, DATABASE, SUPERUSER)
         bring_to(dsn, CONTROL, SHARED_SCHEMA, CONTROL.head, owner=SUPERUSER)
         DBOS.migrate(sqlalchemy_url(dsn).render_as_string(hide_password=False))
         made = control_engine(dsn, timeout_s=10, pool_size=10)

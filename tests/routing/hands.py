@@ -10,6 +10,7 @@ import psycopg
 from psycopg import sql
 from sqlalchemy import text, update
 
+from control_plane.domain.errors import UnavailableError
 from control_plane.domain.tenant import Status
 from control_plane.registry.engine import transaction
 from control_plane.registry.tables import RouteRow, TenantRow
@@ -17,6 +18,8 @@ from control_plane.routing.feed import Roll
 from control_plane.routing.road import Road
 from provisioning.layout import CONTROL_DATABASE
 from tests.platform_under_test import PlatformUnderTest, TenantUnderTest
+
+SERVED = "served"
 
 
 def set_fence(tenant: TenantUnderTest, **values: Any) -> None:
@@ -74,3 +77,12 @@ async def who(road: Road, tenant: TenantUnderTest) -> bool:
     """Visit the tenant; whether the database says that it is this one."""
     async with road.enter(tenant.id) as session:
         return bool((await session.execute(text("SELECT tenancy.current_tenant()"))).scalar_one() == tenant.id)
+
+
+async def outcome(road: Road, tenant: TenantUnderTest) -> str:
+    """What became of one visit: SERVED, or the code of a refusal that says when to come back."""
+    try:
+        assert await who(road, tenant)
+    except UnavailableError as refusal:
+        return refusal.code if refusal.retry_after_s else f"{refusal.code} without a word of when"
+    return SERVED

@@ -40,12 +40,22 @@ class ScratchPooler:
             update={"pooler_host": str(self.folder), "pooler_port": self.port, "pooler_dir": self.folder}
         )
 
-    def write(self, *, pool_size: int | None = None, hosts: dict[str, str] | None = None) -> None:
+    def write(
+        self,
+        *,
+        pool_size: int | None = None,
+        hosts: dict[str, str] | None = None,
+        max_clients: int = PoolerPlace.max_clients,
+    ) -> None:
         """Render the roll's databases as they are now. `hosts` moves aliases to other addresses."""
         tool = find_tool("pgbouncer")
         assert tool is not None
         place = PoolerPlace(
-            folder=self.folder, sockets=str(self.folder), port=self.port, version=(tool.release[0], tool.release[1])
+            folder=self.folder,
+            sockets=str(self.folder),
+            port=self.port,
+            version=(tool.release[0], tool.release[1]),
+            max_clients=max_clients,
         )
         entries = [self._changed(entry, pool_size, hosts or {}) for entry in self.platform.estate.pooler.entries()]
         files = dict(render(place, entries))

@@ -15,11 +15,10 @@ from typing import Any, Protocol
 
 import pytest
 
-from control_plane.domain.errors import UnavailableError
 from control_plane.routing.road import Road
 from tests.folders import new_folder
 from tests.platform_under_test import PlatformUnderTest, TenantUnderTest
-from tests.routing.hands import counting_roll, who
+from tests.routing.hands import SERVED, counting_roll, outcome
 from tests.routing.roads import road_over, soon
 from tests.routing.scratch import ScratchPooler
 from tests.routing.test_down import back
@@ -28,10 +27,11 @@ pytestmark = pytest.mark.slow
 
 VISITORS = 30
 """Of the silo; as many places has the whole road."""
+FEW: dict[str, Any] = {"client_connections": VISITORS, "connect_timeout_s": 2, "statement_timeout_s": 3}
+SILOS = 3
 NEIGHBOURS_ASKED = 300
 ALL_DONE_S = 90
 """Nobody is waited for longer: by then they hang."""
-SERVED = "served"
 
 
 class Blackhole(Protocol):
@@ -41,20 +41,20 @@ class Blackhole(Protocol):
 
 
 @contextlib.contextmanager
-def nobody_accepts(pooler: ScratchPooler, tenant: TenantUnderTest) -> Iterator[None]:
-    """Its server's socket takes connections in and never answers; those who are inside are thrown out."""
-    home, folder = tenant.route.home, new_folder("ch-silent-")
-    assert home is not None
+def nobody_accepts(pooler: ScratchPooler, tenant: TenantUnderTest, *more: TenantUnderTest) -> Iterator[None]:
+    """Their server's socket takes connections in and never answers; those who are inside are thrown out."""
+    homes, folder = [each.route.home for each in (tenant, *more)], new_folder("ch-silent-")
     os.chmod(folder, 0o755)  # noqa: PTH101
     port = tenant.platform.server("beta").port
     with socket.socket(socket.AF_UNIX) as silent:
         silent.bind(f"{folder}/.s.PGSQL.{port}")
         os.chmod(f"{folder}/.s.PGSQL.{port}", 0o777)  # noqa: PTH101
         silent.listen(1000)
-        pooler.apply(hosts={home.alias: str(folder)})
+        pooler.apply(hosts={home.alias: str(folder) for home in homes if home is not None})
         with tenant.platform.home_of(tenant) as superuser:
             superuser.execute(
-                "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE usename = %s", [home.login]
+                "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE usename = ANY(%s)",
+                [[home.login for home in homes if home is not None]],
             )
         try:
             yield
@@ -86,18 +86,8 @@ def processes_stopped(_pooler: ScratchPooler, tenant: TenantUnderTest) -> Iterat
 async def road(platform: PlatformUnderTest, pooler: ScratchPooler) -> AsyncIterator[Road]:
     """A road with as many places as the silo has visitors."""
     roll = await asyncio.to_thread(counting_roll, platform)
-    limits: dict[str, Any] = {"client_connections": VISITORS, "connect_timeout_s": 2, "statement_timeout_s": 3}
-    async with road_over(platform, pooler.settings, roll=roll, **limits) as road:
+    async with road_over(platform, pooler.settings, roll=roll, **FEW) as road:
         yield road
-
-
-async def outcome(road: Road, tenant: TenantUnderTest) -> str:
-    """What became of one visit."""
-    try:
-        assert await who(road, tenant)
-    except UnavailableError as refusal:
-        return refusal.code if refusal.retry_after_s else f"{refusal.code} without a word of when"
-    return SERVED
 
 
 @pytest.mark.parametrize("blackhole", [nobody_accepts, processes_stopped])
@@ -132,6 +122,31 @@ async def test_a_silo_that_swallows_everything_is_its_own_tenants_trouble(
     assert neighbours == {SERVED: NEIGHBOURS_ASKED}
     assert {SERVED} < theirs.keys() <= {SERVED, "home_down", "busy", "too_slow"}, theirs
     await back(road, silo_tenant, within_s=ALL_DONE_S)
+
+
+async def test_many_silent_silos_of_one_server_are_no_trouble_of_those_of_another(
+    platform: PlatformUnderTest, pooler: ScratchPooler, silo_tenant: TenantUnderTest, pool_tenant: TenantUnderTest
+) -> None:
+    silos = [silo_tenant, *[await asyncio.to_thread(platform.tenant, "silo") for _ in range(SILOS - 1)]]
+    await asyncio.to_thread(pooler.apply)
+    roll = await asyncio.to_thread(counting_roll, platform)
+    async with road_over(platform, pooler.settings, roll=roll, **FEW) as road:
+        for silo in silos:
+            assert await outcome(road, silo) == SERVED
+        hole = nobody_accepts(pooler, *silos)
+        await asyncio.to_thread(hole.__enter__)
+        try:
+            visitors = [asyncio.ensure_future(outcome(road, silos[number % SILOS])) for number in range(4 * VISITORS)]
+            await soon(lambda: road.source.state.lent >= VISITORS // 2, what="they take all places that they may")
+            assert road.source.state.lent == VISITORS // 2
+            neighbours = Counter([await outcome(road, pool_tenant) for _ in range(NEIGHBOURS_ASKED)])
+            assert neighbours == {SERVED: NEIGHBOURS_ASKED}
+            async with asyncio.timeout(ALL_DONE_S):
+                assert SERVED not in await asyncio.gather(*visitors)
+        finally:
+            await asyncio.to_thread(hole.__exit__, None, None, None)
+        for silo in silos:
+            await back(road, silo, within_s=ALL_DONE_S)
 
 
 async def test_a_visit_that_begins_at_a_stopped_process_ends_and_the_next_one_is_served(

@@ -227,6 +227,25 @@ def test_a_change_is_on_disk_within_seconds_though_nothing_else_changes(
         until(lambda: disk.load(file, platform.keyring).by_id[tenant.id].name == "On disk", what="it is saved")
 
 
+def test_whoever_is_shut_out_is_so_on_disk_at_once(
+    platform: PlatformUnderTest, wire: Wire, tenant: TenantUnderTest, tmp_path: Path
+) -> None:
+    file = tmp_path / "roll.json"
+    with following(platform, wire, poll_s=NEVER_S, file=file) as roll:
+        until(lambda: roll.fresh_at > roll.snapshot.taken_at, what="the feed listens")
+        rename(tenant, "Saved a moment ago")
+        until(lambda: name_in(roll, tenant) == "Saved a moment ago", what="it is heard")
+        try:
+            # Nothing else happens that could have it saved later.
+            set_status(tenant, Status.SUSPENDED)
+            until(
+                lambda: disk.load(file, platform.keyring).by_id[tenant.id].status is Status.SUSPENDED,
+                what="it is saved",
+            )
+        finally:
+            set_status(tenant, Status.ACTIVE)
+
+
 def test_a_folder_that_cannot_be_written_stops_nobody(
     platform: PlatformUnderTest, wire: Wire, tenant: TenantUnderTest, tmp_path: Path
 ) -> None:

@@ -12,7 +12,7 @@ from tests.folders import roomiest
 
 
 @contextmanager
-def running_cluster() -> Iterator[Server]:
-    """A new cluster, which is ended and deleted at the end of the block."""
-    with throwaway_server(roomiest()) as server:
+def running_cluster(**settings: str) -> Iterator[Server]:
+    """A new cluster with these settings, which is ended and deleted at the end of the block."""
+    with throwaway_server(roomiest(), **settings) as server:
         yield replace(server, name="tests")

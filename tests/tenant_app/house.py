@@ -19,6 +19,7 @@ from control_plane.domain.names import SHARED_SCHEMA, bridge_schema
 from control_plane.domain.route import ApiKey, Home, Role, Route
 from control_plane.domain.server import Server
 from control_plane.domain.tenant import Model, Plan, Status
+from control_plane.doors import SOCKETS
 from control_plane.keyring import Keyring
 from control_plane.passwords import hashed
 from control_plane.registry.fleet import Revisions
@@ -88,7 +89,7 @@ class House:
     def build(cls, server: Server, model: Model, revision: str, **limits: int) -> House:
         """A new database at that revision, and the app. Must be called on the event loop that will serve it."""
         keyring, database, database_id = Keyring(os.urandom(32)), f"{model}_{next(_numbers)}", new_id()
-        builder = Builder(server=server, tenant_chain=tenant_chain(inbox.migrations))
+        builder = Builder(server=server, tenant_chain=tenant_chain(inbox.migrations), doors=SOCKETS)
         builder.build_shared(database, Revisions(home=HOME.head, tenant=revision), with_tables=model is Model.POOL)
         builder.install_key(database, keyring.context_key(database_id))
         settings = Settings(

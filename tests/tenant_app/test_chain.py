@@ -7,8 +7,8 @@ from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 from sqlalchemy import create_engine
 
+from control_plane.doors import SOCKETS
 from control_plane.registry.engine import sqlalchemy_url
-from control_plane.registry.servers import direct_dsn
 from control_plane.routing.scope import TenantScoped
 from control_plane.routing.seam import TenantApp, load_tenant_app
 from migrations.fleet.chains import tenant_chain
@@ -46,7 +46,7 @@ def test_the_app_works_with_every_revision_of_its_chain() -> None:
 
 
 def test_the_chain_builds_what_the_app_maps(house: House) -> None:
-    engine = create_engine(sqlalchemy_url(direct_dsn(house.builder.server, house.database, "postgres")))
+    engine = create_engine(sqlalchemy_url(SOCKETS.dsn(house.builder.server, house.database, "postgres")))
     with engine.connect() as connection:
         options = {"compare_type": True, "include_schemas": False}
         context = MigrationContext.configure(connection, opts=options)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from fastapi import APIRouter
 from sqlalchemy.orm import Session
 
@@ -20,7 +22,7 @@ router = APIRouter(prefix="/admin/servers", tags=["servers"])
 class NewServerStatus(Input):
     """Whether the server is to take new tenants."""
 
-    status: ServerStatus
+    status: Literal[ServerStatus.ACTIVE, ServerStatus.DRAINING]
 
 
 class ServerOut(Output):

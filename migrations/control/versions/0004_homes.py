@@ -15,6 +15,9 @@ ROUTES_HEAR_OF_LOGINS = """
 CREATE CONSTRAINT TRIGGER announce AFTER UPDATE OF alias, login, sealed_password ON databases
     DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION database_changed()
 """
+SERVERS_STAY = """
+ALTER TABLE databases ADD CONSTRAINT databases_server_fkey FOREIGN KEY (server) REFERENCES servers (name) NOT VALID
+"""
 ROUTES_DO_NOT = """
 CREATE CONSTRAINT TRIGGER announce AFTER UPDATE OF alias, sealed_password ON databases
     DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION database_changed()
@@ -58,6 +61,7 @@ def upgrade() -> None:
     op.add_column("processes", sa.Column("roll_version", sa.BigInteger(), nullable=True))
     op.add_column("processes", MASTER_KEYS)
     op.add_column("databases", sa.Column("state", sa.Text(), server_default=sa.text("'ready'"), nullable=False))
+    op.drop_constraint("databases_server_fkey", "databases", type_="foreignkey")
     op.execute("DROP TRIGGER announce ON databases")
     op.execute(ROUTES_HEAR_OF_LOGINS)
     op.create_table(
@@ -105,6 +109,7 @@ def downgrade() -> None:
     op.drop_column("databases", "next_login")
     op.drop_column("databases", "login")
     op.execute(ROUTES_DO_NOT)
+    op.execute(SERVERS_STAY)
     for column in TENANTS:
         op.drop_column("tenants", column.name)
     for column in SERVERS:

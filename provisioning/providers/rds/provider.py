@@ -35,6 +35,7 @@ class RdsProvider:
     pace: Pace = field(default_factory=Pace)
     accounts: Callable[[str], Account] = field(default_factory=own_accounts)
     """Region -> what can be asked there."""
+    ours = True
 
     def ensure(self, name: str) -> ServerAddress:
         """As `begin`, then wait until AWS has given the instance an address."""

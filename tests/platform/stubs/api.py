@@ -1,8 +1,9 @@
-"""Stands in for the API: answers /readyz, and nothing else."""
+"""Stands in for the API: answers /readyz, and nothing else; not at all where the data folder says so."""
 
 import argparse
 import http.server
 import json
+import sys
 from pathlib import Path
 
 
@@ -18,6 +19,8 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--data", type=Path)
     data = parser.parse_args().data
+    if (data / "api-must-die").exists():
+        sys.exit("the stub API cannot go on")
     platform = json.loads((data / "platform.json").read_text())
     http.server.ThreadingHTTPServer((platform["host"], platform["port"]), Handler).serve_forever()
 

@@ -10,7 +10,7 @@ import psycopg
 import pytest
 
 from control_plane.domain.errors import InvalidError
-from provisioning.providers.base import Provider, ProviderError, ServerAddress
+from provisioning.providers.base import ProviderError, ServerAddress
 from provisioning.providers.rds.aws import AwsError
 from provisioning.providers.rds.parameters import AT_ONCE, AT_RESTART
 from provisioning.providers.rds.states import State
@@ -23,13 +23,6 @@ TAGS = {"copyhold:platform": "main", "copyhold:server": "acme"}
 
 def pairs(tags: list[dict[str, str]]) -> dict[str, str]:
     return {tag["Key"]: tag["Value"] for tag in tags}
-
-
-def test_it_is_a_provider(cloud: Cloud) -> None:
-    provider: Provider = cloud.provider()
-    assert provider.ensure(NAME).host.startswith(f"{INSTANCE}.")
-    provider.start(NAME)
-    provider.stop(NAME)
 
 
 def test_an_instance_is_made_as_its_shape_says_and_safe(cloud: Cloud) -> None:

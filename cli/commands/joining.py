@@ -1,0 +1,215 @@
+"""`copyhold server check`, `add` and `remove`: servers that others run, looked at, taken in and let go."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from cli import joining, output
+from cli.joining import Examined
+from cli.options import DataOption, JsonOption
+from cli.wiring import Platform, open_platform
+from control_plane.domain.errors import UsageError
+from control_plane.domain.server import Server, ServerStatus
+from control_plane.domain.tenant import Model, parse_model
+from control_plane.registry.tables import ProgressRow
+from control_plane.tenants.joining import checked
+from provisioning.providers.existing.address import parse_address
+from provisioning.providers.existing.findings import Level
+
+ServerArgument = Annotated[str, typer.Argument(metavar="NAME", help="The server's name.", show_default=False)]
+PasswordOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--password-file",
+        metavar="FILE",
+        help="Holds the administrator's password; - reads a line of standard input. "
+        "Else COPYHOLD_ADMIN_PASSWORD, else it is asked for.",
+        show_default=False,
+    ),
+]
+CaOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--ca",
+        metavar="FILE",
+        help="The certificates of whoever signs the server's, PEM; without it those that this machine believes.",
+        show_default=False,
+    ),
+]
+ADDRESS = "HOST:PORT/ADMIN"
+EXISTING = "existing"
+
+
+def check(
+    address: Annotated[
+        str, typer.Argument(metavar=ADDRESS, help="The server and its administrator.", show_default=False)
+    ],
+    ca: CaOption = None,
+    password_file: PasswordOption = None,
+    data: DataOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Look at a server that others run: could tenants live there, and what SQL would make it so? Changes nothing.
+
+    Exit 1 when it cannot be used as it is.
+
+    Example: copyhold server check db.example.com:5432/keeper --ca db-ca.pem
+    """
+    place, certificates = parse_address(address), joining.read_file(ca) if ca else ""
+    password = joining.read_password(password_file, place.admin)
+    with open_platform(data) as platform:
+        examined = joining.look(platform, place, password, certificates)
+    if as_json:
+        output.print_json(examined.shown())
+    else:
+        _tell(examined)
+    if not examined.fits:
+        raise typer.Exit(1)
+
+
+def add(
+    name: ServerArgument,
+    address: Annotated[
+        str, typer.Option("--address", metavar=ADDRESS, help="The server and its administrator.", show_default=False)
+    ],
+    provider: Annotated[str, typer.Option("--provider", help="existing: somebody else runs it.")] = EXISTING,
+    ca: CaOption = None,
+    password_file: PasswordOption = None,
+    region: Annotated[str, typer.Option("--region", metavar="R", help="Where it is.")] = "local",
+    models: Annotated[
+        str, typer.Option("--models", metavar="M,…", help="Which tenants it takes.")
+    ] = "pool,bridge,silo",
+    capacity: Annotated[int, typer.Option("--capacity", metavar="N", help="How many tenants it takes.", min=1)] = 1000,
+    connections: Annotated[
+        int | None,
+        typer.Option("--connections", metavar="N", help="For the pooler; without it all but a reserve.", min=1),
+    ] = None,
+    label: Annotated[list[str] | None, typer.Option("--label", metavar="L", help="May be repeated.")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Look at it, and say what would be done.")] = False,
+    data: DataOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Take in a server that others run. It is looked at first: what is missing is told, with the SQL.
+
+    Its administrator's password is kept sealed. The platform's roles are made, with passwords of their own, and what
+    the first tenants need. What was cut off, or failed, is gone on with by the same command, or taken back by
+    `copyhold server remove`.
+
+    Example: copyhold server add gamma --address db.example.com:5432/keeper --ca db-ca.pem --models silo
+    """
+    if provider != EXISTING:
+        raise UsageError(f"there is no provider {provider!r} to add a server with: {EXISTING}")
+    place, certificates = parse_address(address), joining.read_file(ca) if ca else ""
+    wish = checked(
+        Server(
+            name=name,
+            provider=provider,
+            region=region,
+            host=place.host,
+            port=place.port,
+            models=_models(models),
+            capacity=capacity,
+            connections=connections or 0,
+            status=ServerStatus.ADDING,
+            labels=tuple(label or ()),
+            admin=place.admin,
+            ca=certificates,
+        )
+    )
+    password = joining.read_password(password_file, place.admin)
+    with open_platform(data) as platform:
+        examined = joining.look(platform, place, password, certificates, connections=connections)
+        if not as_json and not (examined.fits and not examined.sql):
+            _tell(examined)
+        if dry_run:
+            _say_what_would_be(wish, examined, as_json)
+            return
+        _add(platform, wish, examined, password, as_json)
+
+
+def remove(
+    name: ServerArgument,
+    yes: Annotated[bool, typer.Option("--yes", help="It is meant: what the platform has there is dropped.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be dropped.")] = False,
+    data: DataOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Let a server go on which no tenant lives: drop what the platform has there, and strike it off the roll.
+
+    Dropped are empty pools and bridges, warm silos, templates, the apps' logins and the platform's roles. Nothing else
+    there is touched. What was cut off is gone on with by the same command. Of a server that is lost (`copyhold server
+    lost`) nothing is dropped.
+
+    Example: copyhold server remove gamma --yes
+    """
+    with open_platform(data) as platform:
+        goes = joining.what_goes(platform, name)
+        said = f"{', '.join(goes) or 'no database'}, templates and the platform's roles"
+        if dry_run:
+            if as_json:
+                output.print_json({"server": name, "drops": goes})
+            else:
+                output.say(f"would be dropped on {name}: {said}")
+            return
+        if not yes:
+            raise UsageError(f"say --yes if that is meant; on {name} go: {said}")
+        joining.await_end(platform, joining.remove(platform, name), _teller(as_json))
+        left = joining.left_behind(platform, name)
+    if as_json:
+        output.print_json({"server": name, "dropped": goes, "left": left})
+        return
+    output.say(f"{name} is off the roll")
+    if left:
+        output.say(f"left there: {', '.join(left)}; its superuser drops them: {'; '.join(map(_drop, left))}")
+
+
+def _add(platform: Platform, wish: Server, examined: Examined, password: str, as_json: bool) -> None:
+    workflow = joining.add(platform, wish, examined, password)
+    if workflow is not None:
+        joining.await_end(platform, workflow, _teller(as_json))
+    if as_json:
+        output.print_json({"server": wish.name, "added": workflow is not None, "workflow": workflow})
+    else:
+        output.say(f"{wish.name} takes tenants" if workflow else f"{wish.name} is on the roll already")
+
+
+def _say_what_would_be(wish: Server, examined: Examined, as_json: bool) -> None:
+    if as_json:
+        output.print_json({"server": wish.name, **examined.shown()})
+    elif examined.fits:
+        output.say(f"{wish.name} would be added, for {', '.join(wish.models)}")
+    if not examined.fits:
+        raise typer.Exit(1)
+
+
+def _tell(examined: Examined) -> None:
+    rows = [(each.level, each.what, each.why, each.remedy) for each in examined.findings]
+    for level in (Level.ERROR, Level.WARNING, Level.OK):
+        for _, what, why, remedy in (row for row in rows if row[0] is level):
+            output.say(f"{level:<8}{what}: {output.in_line(why)}" + (f" ({output.in_line(remedy)})" if remedy else ""))
+    if examined.sql:
+        output.say("\nAs a superuser, in its database postgres:\n")
+        output.say(examined.sql)
+    elif examined.fits:
+        output.say("tenants can live there")
+
+
+def _teller(as_json: bool) -> Callable[[ProgressRow], None]:
+    def tell(row: ProgressRow) -> None:
+        if not as_json:
+            output.say(f"{row.step} {output.in_time(row.duration_ms)}")
+
+    return tell
+
+
+def _drop(role: str) -> str:
+    kept = f"REVOKE SET ON PARAMETER session_replication_role FROM {role}; " if role.endswith("_mover") else ""
+    return f"{kept}DROP ROLE {role}"
+
+
+def _models(text: str) -> tuple[Model, ...]:
+    return tuple(dict.fromkeys(parse_model(each.strip()) for each in text.split(",") if each.strip()))

@@ -1,0 +1,98 @@
+"""The two ends of a move, and the connections that it needs there. All are direct and of the mover's role."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+
+import psycopg
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
+
+from provisioning.moves.errors import at_source, at_target
+from provisioning.moves.lsn import Lsn, parse_lsn
+from provisioning.roles import Connection
+
+LOCK_TIMEOUT_S = 5
+SENDER_TIMEOUT_S = 60
+"""So long after the mover's last word the source takes it for dead."""
+# Values have to read the same on both ends whatever is set there, and no name may lead into a tenant's schema.
+SETTINGS = {
+    "search_path": "pg_catalog",
+    "datestyle": "ISO",
+    "intervalstyle": "postgres",
+    "timezone": "UTC",
+    "bytea_output": "hex",
+    "extra_float_digits": "1",
+    "lc_monetary": "C",
+    "xmloption": "content",
+    "lock_timeout": f"{LOCK_TIMEOUT_S}s",
+    # A move is long, and quiet at times: a session that is ended takes its snapshot and its slot with it.
+    "statement_timeout": "0",
+    "idle_in_transaction_session_timeout": "0",
+    "idle_session_timeout": "0",
+    "wal_sender_timeout": f"{SENDER_TIMEOUT_S}s",
+}
+# A network that is cut without a word is noticed; over a unix socket none of this matters.
+_ALIVE = {"keepalives_idle": "10", "keepalives_interval": "5", "keepalives_count": "3", "tcp_user_timeout": "30000"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Place:
+    """One end of a move: a database, and the schema in it where the tenant's tables are."""
+
+    dsn: str = field(repr=False)
+    """Past the pooler, as the mover; it may hold a password."""
+    schema: str
+
+    def connect(self) -> Connection:
+        """A connection in autocommit, with the settings that a move needs; psycopg.Error when it cannot be had."""
+        return psycopg.connect(self._conninfo(), autocommit=True, prepare_threshold=None)
+
+    def replicate(self) -> Connection:
+        """The same, for a stream of changes."""
+        return psycopg.connect(self._conninfo(), autocommit=True, prepare_threshold=None, replication="database")
+
+    def _conninfo(self) -> str:
+        told = str(conninfo_to_dict(self.dsn).get("options") or "")
+        options = " ".join([told, *(f"-c {name}={value}" for name, value in SETTINGS.items())]).strip()
+        return make_conninfo(self.dsn, options=options, client_encoding="UTF8", **_ALIVE)
+
+
+@contextmanager
+def source_of(place: Place) -> Iterator[Connection]:
+    """A connection to the end that is left; SourceGoneError when it cannot be had."""
+    with at_source():
+        connection = place.connect()
+    with closed_at_the_end(connection):
+        yield connection
+
+
+@contextmanager
+def target_of(place: Place) -> Iterator[Connection]:
+    """A connection to the end that is moved into; TargetGoneError when it cannot be had."""
+    with at_target():
+        connection = place.connect()
+    with closed_at_the_end(connection):
+        yield connection
+
+
+@contextmanager
+def closed_at_the_end(connection: Connection) -> Iterator[None]:
+    """Close it, whatever it is in the middle of. Unlike psycopg's own block this commits nothing."""
+    try:
+        yield
+    finally:
+        with suppress(psycopg.Error):
+            connection.close()
+
+
+def freeze_view(connection: Connection) -> None:
+    """Have the connection see from now on what is committed now and nothing later, until `connection.rollback()`."""
+    connection.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SELECT pg_current_snapshot()")
+
+
+def log_end(connection: Connection) -> Lsn:
+    """How far the server's log has come: all that is committed by now stands before it."""
+    ((end,),) = connection.execute("SELECT pg_current_wal_insert_lsn()::text").fetchall()
+    return parse_lsn(end)

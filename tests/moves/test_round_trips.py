@@ -1,0 +1,179 @@
+"""How often the target is asked: by batches, not by rows. And what it lets the mover do."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from decimal import Decimal
+from uuid import UUID
+
+import pytest
+
+from control_plane.domain.server import Server
+from control_plane.domain.tenant import Model
+from provisioning.moves.comparing import Sum, differences, sums
+from provisioning.moves.copying import ignore_triggers, sizes
+from provisioning.moves.places import freeze_view, log_end, source_of, target_of
+from provisioning.moves.sequences import advance_sequences
+from provisioning.moves.tables import tables_of
+from tests.moves.conftest import NewHome
+from tests.moves.homes import Home, metadata
+from tests.moves.moving import caught_up, differing, fill, moving, same, tables_between
+
+MANY = """
+INSERT INTO things (tenant_id, id, name) SELECT %(tenant)s, gen_random_uuid(), n::text FROM generate_series(1, 3000) n
+"""
+
+
+@pytest.fixture
+def pair(home: NewHome, other: Server, tenant: UUID) -> tuple[Home, Home]:
+    """From a silo to a pool on another server, with rows."""
+    here, there = home(Model.SILO), home(Model.POOL, other)
+    fill(here, tenant, "copied")
+    return here, there
+
+
+def test_a_large_transaction_takes_a_round_trip_a_batch(pair: tuple[Home, Home], tenant: UUID) -> None:
+    here, there = pair
+    with moving(here, there, tenant) as follower:
+        here.do(MANY, tenant=tenant)
+        caught_up(follower, here)
+        # 3,000 rows by 500, then the progress and the commit.
+        assert follower.applier.round_trips <= 3000 // 500 + 3
+        assert follower.applier.written == 3000
+        assert same(here, there, tenant)
+
+
+def test_many_small_transactions_become_few_of_the_targets(pair: tuple[Home, Home], tenant: UUID) -> None:
+    here, there = pair
+    with moving(here, there, tenant) as follower:
+        with here.superuser() as connection, connection.pipeline():
+            for number in range(300):
+                connection.execute(
+                    "UPDATE things SET name = %s WHERE name = 'copied' OR name ~ '^[0-9]'", [str(number)]
+                )
+        here.do("UPDATE things SET name = 'last' WHERE name = '299'")
+        caught_up(follower, here)
+        assert follower.applier.written == 301
+        assert follower.applier.round_trips < 150
+        assert same(here, there, tenant)
+
+
+def test_a_caught_up_stream_costs_the_target_nothing(pair: tuple[Home, Home], tenant: UUID) -> None:
+    here, there = pair
+    with moving(here, there, tenant) as follower:
+        for _ in range(3):
+            caught_up(follower, here)
+        assert follower.applier.round_trips == 0
+
+
+@pytest.fixture
+def strict(other: Server, pair: tuple[Home, Home]) -> Iterator[Home]:
+    """The target, on a server that lets nobody leave references unchecked."""
+    _, there = pair
+    with there.superuser() as admin:
+        admin.execute("REVOKE SET ON PARAMETER session_replication_role FROM copyhold_mover")
+        yield there
+        admin.execute("GRANT SET ON PARAMETER session_replication_role TO copyhold_mover")
+
+
+def test_a_server_that_checks_references_takes_it_all_the_same(
+    pair: tuple[Home, Home], strict: Home, tenant: UUID
+) -> None:
+    here, _ = pair
+    with target_of(strict.place) as connection:
+        assert ignore_triggers(connection) is False
+    with moving(here, strict, tenant) as follower:
+        fill(here, tenant, "streamed")
+        here.do("DELETE FROM parts WHERE parent_id IS NOT NULL", "DELETE FROM parts", "DELETE FROM things")
+        fill(here, tenant, "afterwards")
+        caught_up(follower, here)
+        assert same(here, strict, tenant)
+
+
+def test_numbers_go_on_where_the_source_has_come_to(pair: tuple[Home, Home], tenant: UUID) -> None:
+    here, there = pair
+    # The neighbours of the pool are further in one of them.
+    there.do("SELECT setval('parts_serial_seq', 1000)")
+    with source_of(here.place) as source, target_of(there.place) as target:
+        here_tables, there_tables = (
+            tables_of(connection, home.schema, metadata()) for connection, home in ((source, here), (target, there))
+        )
+        for _ in range(2):
+            advance_sequences(source, here_tables, target, there_tables)
+    assert there.ask("SELECT nextval('things_number_seq'), nextval('parts_serial_seq')") == [(4, 1001)]
+
+
+def test_a_sequence_that_was_never_used_begins_at_its_beginning(home: NewHome) -> None:
+    here, there = home(Model.SILO), home(Model.SILO)
+    tables = tables_between(here, there)
+    with source_of(here.place) as source, target_of(there.place) as target:
+        advance_sequences(source, tables, target, tables)
+    assert there.ask("SELECT nextval('things_number_seq')") == [(1,)]
+
+
+HARM = {
+    "a row too few": ("DELETE FROM feelings", "feelings: 1 rows in the source, 0 in the target"),
+    "a value": ("UPDATE things SET name = 'Copied' WHERE name = 'copied'", "things: the same number of rows, not the"),
+    "NULL for nothing": ("UPDATE things SET name = NULL WHERE name = ''", "things: the same number of rows"),
+    "a number that the database gave": (
+        "UPDATE things SET number = DEFAULT WHERE name IS NULL",
+        "things: the same number of rows",
+    ),
+    "values that have changed places": (
+        "UPDATE events SET what = CASE WHEN at < '2026-01-01' THEN 'a' ELSE 'b' END",
+        "events: the same number of rows",
+    ),
+}
+
+
+@pytest.mark.parametrize(("harm", "told"), HARM.values(), ids=HARM)
+def test_a_difference_is_found(pair: tuple[Home, Home], tenant: UUID, harm: str, told: str) -> None:
+    here, there = pair
+    with moving(here, there, tenant):
+        pass
+    assert differing(here, there, tenant) == []
+    there.do("SET session_replication_role = replica", harm)
+    (found,) = differing(here, there, tenant)
+    assert str(found).startswith(told)
+
+
+def test_homes_are_compared_as_they_were_when_their_views_were_frozen(pair: tuple[Home, Home], tenant: UUID) -> None:
+    here, there = pair
+    with moving(here, there, tenant):
+        pass
+    tables = tables_between(here, there)
+    with source_of(here.place) as source, target_of(there.place) as target:
+        freeze_view(source)
+        freeze_view(target)
+        fill(there, tenant, "later")
+        views = [sums(each, home.schema, tables, tenant) for each, home in ((source, here), (target, there))]
+        assert differences(*views) == []
+        target.rollback()
+        assert differences(views[0], sums(target, there.schema, tables, tenant)) != []
+    assert differences({}, {"x": Sum(rows=0, hash=Decimal(0))}) == []
+
+
+def test_the_order_of_columns_makes_no_difference(pair: tuple[Home, Home], tenant: UUID) -> None:
+    here, there = pair
+    for home, columns in ((here, ("one", "two")), (there, ("two", "one"))):
+        for column in columns:
+            home.do(f"ALTER TABLE parts ADD COLUMN {column} text DEFAULT '{column}'")
+    with moving(here, there, tenant) as follower:
+        here.do("UPDATE parts SET one = 'of one'")
+        fill(here, tenant, "streamed")
+        caught_up(follower, here)
+        assert same(here, there, tenant)
+
+
+def test_how_much_there_is_to_move_is_known_beforehand(pair: tuple[Home, Home], tenant: UUID) -> None:
+    here, _ = pair
+    with source_of(here.place) as connection:
+        found = sizes(connection, here.schema, tables_of(connection, here.schema, metadata()), tenant)
+        assert {name: size.rows for name, size in found.items()} == {
+            "things": 3,
+            "parts": 2,
+            "feelings": 1,
+            "events": 2,
+        }
+        assert found["things"].bytes > 100
+        assert log_end(connection) > 0
