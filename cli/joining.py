@@ -32,6 +32,9 @@ RECORDS = 100
 """How far back the record of a removal is looked for."""
 
 
+Tell = Callable[[ProgressRow], None]
+
+
 class UnfitError(CopyholdError):
     """The server cannot be used as it is."""
 
@@ -119,10 +122,10 @@ def add(platform: Platform, wish: Server, examined: Examined, password: str) -> 
         return joining.join(session, platform.workflows, server, platform.actor)
 
 
-def remove(platform: Platform, name: str) -> str:
+def remove(platform: Platform, name: str, *, confirm: str | None = None, snapshot: bool = True) -> str:
     """Have it emptied and struck off the roll; the workflow's id. Refused as `joining.leave` says."""
     with transaction(platform.engine) as session:
-        return joining.leave(session, platform.workflows, name, platform.actor)
+        return joining.leave(session, platform.workflows, name, platform.actor, confirm=confirm, snapshot=snapshot)
 
 
 def what_goes(platform: Platform, name: str) -> list[str]:
@@ -151,9 +154,7 @@ def is_known(platform: Platform, name: str) -> bool:
     return True
 
 
-def await_end(
-    platform: Platform, workflow_id: str, on_step: Callable[[ProgressRow], None], *, wait_s: float = WAIT_S
-) -> None:
+def await_end(platform: Platform, workflow_id: str, on_step: Tell, *, wait_s: float = WAIT_S) -> None:
     """Return once a workflow is done, telling each step; GaveUpError with its reason, NotYetError after `wait_s`."""
     seen, deadline = 0, time.monotonic() + wait_s
     while True:

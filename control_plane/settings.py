@@ -56,10 +56,29 @@ class Limits(BaseModel):
         return {Model.POOL: self.pool_tenants_max, Model.BRIDGE: self.bridge_schemas_max}
 
 
+class Rds(BaseModel):
+    """What has to be known of RDS besides each server's shape, and the credentials that boto3 finds by itself."""
+
+    model_config = ConfigDict(frozen=True)
+
+    platform: str | None = None
+    """Tells this platform's instances from another's in the same account; kept on the roll with each server."""
+    ca_file: Path | None = None
+    """The certificates of AWS's authorities for RDS, PEM; for servers that are added without any."""
+    endpoints: Mapping[str, str] = {}
+    """Instance -> host:port, where it is reached by another address than AWS names."""
+    poll_s: Annotated[float, Field(gt=0)] = 15.0
+    """Between two looks at an instance that AWS is at work on."""
+    ready_within_s: Annotated[float, Field(gt=0)] = 3600.0
+    """A large instance with a standby takes AWS half an hour."""
+    tries: Annotated[int, Field(ge=1, le=20)] = 8
+    """Of one call that AWS throttles, or does not answer."""
+
+
 class Settings(BaseSettings):
     """The settings of an API or worker process.
 
-    Each is COPYHOLD_<NAME> in the environment, a limit COPYHOLD_LIMITS__<NAME>.
+    Each is COPYHOLD_<NAME> in the environment, a limit COPYHOLD_LIMITS__<NAME>, one of RDS COPYHOLD_RDS__<NAME>.
     """
 
     model_config = SettingsConfigDict(env_prefix="COPYHOLD_", env_nested_delimiter="__", frozen=True, extra="ignore")
@@ -92,6 +111,7 @@ class Settings(BaseSettings):
     worker_id: str = "worker-1"
     """Name of this worker, unique and stable: a restarted worker takes up its own work."""
     limits: Limits = Limits()
+    rds: Rds = Rds()
 
     @model_validator(mode="after")
     def _one_master_key(self) -> Settings:

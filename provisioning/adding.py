@@ -14,7 +14,8 @@ from control_plane.registry import placing, servers, warm
 from control_plane.registry.engine import transaction
 from control_plane.registry.fleet import Revisions
 from control_plane.registry.servers import BUILDING, READY
-from provisioning import shared, silos
+from control_plane.tenants.joining import RDS
+from provisioning import instances, shared, silos
 from provisioning.estate import Estate
 from provisioning.providers.existing.address import Address
 from provisioning.providers.existing.examine import Access, examine
@@ -156,5 +157,5 @@ def _is_there(_estate: Estate, _server: Server) -> None:
     """Others have made it."""
 
 
-COMING: Mapping[str, Callable[[Estate, Server], None]] = {EXISTING: _is_there}
+COMING: Mapping[str, Callable[[Estate, Server], None]] = {EXISTING: _is_there, RDS: instances.enter}
 """By provider, how a server comes to be. A new provider enters its own here, and in `removing.GOING_AWAY`."""

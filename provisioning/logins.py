@@ -5,6 +5,7 @@ from __future__ import annotations
 import secrets
 from uuid import UUID
 
+from control_plane.domain import names
 from control_plane.domain.server import Server
 from control_plane.registry import servers
 from control_plane.registry.engine import transaction
@@ -33,6 +34,15 @@ def give_password(estate: Estate, server: Server, database_id: UUID) -> None:
             row.sealed_password = store.keep(new_password(), database_id)
         password = store.open(row.sealed_password, database_id)
     _set(estate, server, row.name, row.login, password)
+
+
+def give_passwords(estate: Estate, server: Server, database_id: UUID) -> None:
+    """Give every login of the database its own anew: one that was made again has none."""
+    give_password(estate, server, database_id)
+    with transaction(estate.engine) as session:
+        row = servers.database(session, database_id)
+    if row.next_sealed_password is not None:
+        give_next_password(estate, server, database_id, names.other_login(row.name, row.login))
 
 
 def give_next_password(estate: Estate, server: Server, database_id: UUID, login: str) -> None:

@@ -56,14 +56,14 @@ def empty_server(estate: Estate, subject: UUID) -> None:
 def drop_all(estate: Estate, subject: UUID) -> None:
     """Drop its databases with their logins, then templates. ServerSilentError when it does not answer.
 
-    Of a server that is lost nothing is dropped.
+    Of a server that is lost, or goes as a whole, nothing is dropped.
     """
     with transaction(estate.engine) as session:
         server = _leaving(session, subject)
         if server is None:
             return
         rows = _there(session, server.name)
-    if server.status is not ServerStatus.LOST:
+    if not _goes_whole(server):
         _drop(estate, server, [row.name for row in rows])
     with transaction(estate.engine) as session:
         for row in _there(session, server.name):
@@ -75,7 +75,7 @@ def drop_roles(estate: Estate, subject: UUID) -> None:
     """Drop the platform's own roles, as far as its administrator may."""
     with transaction(estate.engine) as session:
         server = _leaving(session, subject)
-    if server is None or server.status is ServerStatus.LOST or not _was_entered(server):
+    if server is None or _goes_whole(server) or not _was_entered(server):
         return
     with estate.builder(server).admin() as admin:
         for role in reversed(PLATFORM_ROLES):
@@ -89,7 +89,7 @@ def strike_server(estate: Estate, subject: UUID) -> None:
         server = _leaving(session, subject)
     if server is None:
         return
-    left = [] if server.status is ServerStatus.LOST or not _was_entered(server) else _left(estate, server)
+    left = [] if _goes_whole(server) or not _was_entered(server) else _left(estate, server)
     GOING_AWAY[server.provider](estate, server)
     with transaction(estate.engine) as session:
         servers.delete_server(session, server.name)
@@ -117,6 +117,11 @@ def _leaving(session: Session, subject: UUID) -> Server | None:
 
 def _there(session: Session, server: str) -> list[DatabaseRow]:
     return list(session.scalars(select(DatabaseRow).where(DatabaseRow.server == server, DatabaseRow.state != GONE)))
+
+
+def _goes_whole(server: Server) -> bool:
+    """Whether nothing has to be dropped there one by one: it is lost, or an instance that goes with all it has."""
+    return server.status is ServerStatus.LOST or server.provider == joining.RDS
 
 
 def _was_entered(server: Server) -> bool:
@@ -166,5 +171,9 @@ def _stays(_estate: Estate, _server: Server) -> None:
     """Others run it, and go on doing so."""
 
 
-GOING_AWAY: Mapping[str, Callable[[Estate, Server], None]] = {"existing": _stays}
+def _has_gone(_estate: Estate, _server: Server) -> None:
+    """The step before has ended it, or it is lost."""
+
+
+GOING_AWAY: Mapping[str, Callable[[Estate, Server], None]] = {"existing": _stays, joining.RDS: _has_gone}
 """By provider, how a server ends when nothing of the platform is on it any more."""

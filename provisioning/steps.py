@@ -43,11 +43,12 @@ from control_plane.registry.workflows import (
 )
 from control_plane.routing.refusals import HomeDownError
 from control_plane.routing.seam import Owner
-from provisioning import adding, closing, removing, rotating, shared, silos, warming
+from provisioning import adding, closing, instances, removing, rotating, shared, silos, warming
 from provisioning.estate import Estate
 from provisioning.exports.write import write
 from provisioning.inside import Inside
 from provisioning.silos import Enter
+from provisioning.waiting import NotYet
 
 ACTOR = "worker"
 
@@ -61,7 +62,8 @@ class Tools:
     workflows: Workflows
 
 
-Step = Callable[[Tools, UUID], None]
+Step = Callable[[Tools, UUID], NotYet | None]
+"""What returns NotYet is asked again later, until it returns nothing."""
 Compensation = Callable[[Tools, UUID, str], None]
 """Called with the reason when a workflow has failed."""
 
@@ -203,10 +205,10 @@ def replenish(tools: Tools, subject: UUID) -> None:
     warming.replenish(tools.estate, subject)
 
 
-def _on_the_estate(step: rotating.EstateStep) -> Step:
+def _on_the_estate(step: Callable[[Estate, UUID], NotYet | None]) -> Step:
     @wraps(step)
-    def run(tools: Tools, subject: UUID) -> None:
-        step(tools.estate, subject)
+    def run(tools: Tools, subject: UUID) -> NotYet | None:
+        return step(tools.estate, subject)
 
     return run
 
@@ -230,13 +232,27 @@ SEQUENCES: Mapping[str, tuple[Step, ...]] = {
     ADD_SERVER: tuple(
         map(
             _on_the_estate,
-            (adding.bring_up, adding.examine_server, adding.make_roles, adding.furnish_server, adding.take_in),
+            (
+                instances.create_instance,
+                instances.await_instance,
+                adding.bring_up,
+                adding.examine_server,
+                adding.make_roles,
+                adding.furnish_server,
+                adding.take_in,
+            ),
         )
     ),
     REMOVE_SERVER: tuple(
         map(
             _on_the_estate,
-            (removing.empty_server, removing.drop_all, removing.drop_roles, removing.strike_server),
+            (
+                removing.empty_server,
+                removing.drop_all,
+                removing.drop_roles,
+                instances.end_instance,
+                removing.strike_server,
+            ),
         )
     ),
 }

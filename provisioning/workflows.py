@@ -16,12 +16,12 @@ from dbos import error as engine_errors
 from sqlalchemy.exc import DBAPIError
 
 from control_plane.domain.errors import CopyholdError, UnavailableError
-from control_plane.registry import progress, workflow_records
+from control_plane.registry import progress, warm, workflow_records
 from control_plane.registry.engine import transaction
-from control_plane.registry.workflows import MIGRATE
+from control_plane.registry.workflows import ANYWHERE, MIGRATE, begins_at, continued, record_of
 from control_plane.routing.refusals import translated
 from migrations.fleet import words
-from provisioning import migrating, steps
+from provisioning import migrating, steps, waiting
 from provisioning.steps import Compensation, Step, Tools
 
 STEP_TRIES = 4
@@ -49,9 +49,12 @@ def _sequence(tools: Tools, kind: str, when_done: WhenDone) -> Callable[[str], N
         subject = UUID(subject_id)
         last = len(steps.SEQUENCES[kind]) - 1
         try:
-            for position, step in enumerate(steps.SEQUENCES[kind]):
+            first = begins_at(str(DBOS.workflow_id))
+            for position, step in list(enumerate(steps.SEQUENCES[kind]))[first:]:
                 recorded = _recorded(tools, step, _workflow_id(), position, last=position == last)
-                DBOS.run_step(_repeated(step.__name__, STEP_TRIES, FIRST_PAUSE_S), recorded, subject)
+                again_s = DBOS.run_step(_repeated(step.__name__, STEP_TRIES, FIRST_PAUSE_S), recorded, subject)
+                if again_s is not None:
+                    return _go_on_later(tools, kind, subject, position, again_s)
         except Exception as error:  # noqa: BLE001 - whatever it is, it must end as failed, with the reason
             log.error("workflow_failed", workflow=_workflow_id(), error=type(error).__name__, reason=in_words(error))
             _fail(tools, error, subject, steps.FAILURES.get(kind))
@@ -91,10 +94,23 @@ def worth_repeating(error: BaseException) -> bool:
     return isinstance(error, psycopg.OperationalError | DBAPIError | UnavailableError | TimeoutError | OSError)
 
 
+def _go_on_later(tools: Tools, kind: str, subject: UUID, position: int, after_s: float) -> None:
+    """End here, and have another run of the engine's go on at that step: while nothing happens no place is held."""
+    following = continued(str(DBOS.workflow_id), position)
+
+    def go_on() -> None:
+        with transaction(tools.estate.engine) as session:
+            lane = warm.server_of(session, subject) or ANYWHERE
+            tools.workflows.start(session, kind, following, subject, lane=lane, after_s=after_s)
+
+    DBOS.run_step(_repeated("go_on_later", MIGRATE_TRIES, MIGRATE_PAUSE_S), go_on)
+
+
 def _workflow_id() -> str:
+    """The id on record, whichever of the engine's runs of it this is."""
     workflow_id = DBOS.workflow_id
     assert workflow_id is not None
-    return workflow_id
+    return record_of(workflow_id)
 
 
 def _repeated(name: str, tries: int, first_pause_s: float) -> StepOptions:
@@ -107,20 +123,30 @@ def _repeated(name: str, tries: int, first_pause_s: float) -> StepOptions:
     }
 
 
-def _recorded(tools: Tools, step: Step, workflow_id: str, position: int, *, last: bool) -> Callable[[UUID], None]:
-    """The step, told in the workflow's progress and, of the first and the last one, in its record."""
+def _recorded(
+    tools: Tools, step: Step, workflow_id: str, position: int, *, last: bool
+) -> Callable[[UUID], float | None]:
+    """The step, told in the workflow's progress and, of the first and the last one, in its record.
 
-    def run(subject: UUID) -> None:
+    It returns after how many seconds it has to be asked again; None once it is done.
+    """
+    place = position * progress.ROOM
+
+    def run(subject: UUID) -> float | None:
         if position == 0:
             with transaction(tools.estate.engine) as session:
                 workflow_records.begun(session, workflow_id)
         started = time.monotonic()
-        step(tools, subject)
+        not_yet = step(tools, subject)
         took_ms = round((time.monotonic() - started) * 1000)
         with transaction(tools.estate.engine) as session:
-            progress.record(session, workflow_id, position, step.__name__, took_ms)
+            waited_ms = progress.waited_ms(session, workflow_id, place)
+            if not_yet is not None:
+                return waiting.go_on(session, workflow_id, place, step.__name__, not_yet, waited_ms)
+            progress.record(session, workflow_id, place, step.__name__, waited_ms or took_ms)
             if last:
                 workflow_records.ended(session, workflow_id)
+        return None
 
     return run
 

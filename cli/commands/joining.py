@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from cli import joining, output
+from cli.commands import instances
+from cli.commands.instances import ShapeOption
+from cli.following import WAIT_S
+from cli.instances import seen
 from cli.joining import Examined
 from cli.options import DataOption, JsonOption
 from cli.wiring import Platform, open_platform
 from control_plane.domain.errors import UsageError
 from control_plane.domain.server import Server, ServerStatus
 from control_plane.domain.tenant import Model, parse_model
-from control_plane.registry.tables import ProgressRow
-from control_plane.tenants.joining import checked
+from control_plane.tenants.joining import RDS, checked
 from provisioning.providers.existing.address import parse_address
 from provisioning.providers.existing.findings import Level
 
@@ -74,9 +76,13 @@ def check(
 def add(
     name: ServerArgument,
     address: Annotated[
-        str, typer.Option("--address", metavar=ADDRESS, help="The server and its administrator.", show_default=False)
-    ],
-    provider: Annotated[str, typer.Option("--provider", help="existing: somebody else runs it.")] = EXISTING,
+        str | None,
+        typer.Option("--address", metavar=ADDRESS, help="The server and its administrator.", show_default=False),
+    ] = None,
+    provider: Annotated[
+        str, typer.Option("--provider", help="existing: somebody else runs it; rds: AWS does, and it is made.")
+    ] = EXISTING,
+    shape: ShapeOption = None,
     ca: CaOption = None,
     password_file: PasswordOption = None,
     region: Annotated[str, typer.Option("--region", metavar="R", help="Where it is.")] = "local",
@@ -93,16 +99,26 @@ def add(
     data: DataOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Take in a server that others run. It is looked at first: what is missing is told, with the SQL.
+    """Take in a server that others run, or have AWS make one. It is looked at: what is missing is told, with the SQL.
 
     Its administrator's password is kept sealed. The platform's roles are made, with passwords of their own, and what
     the first tenants need. What was cut off, or failed, is gone on with by the same command, or taken back by
     `copyhold server remove`.
 
     Example: copyhold server add gamma --address db.example.com:5432/keeper --ca db-ca.pem --models silo
+
+    Example: copyhold server add acme-rds --provider rds --shape acme.json --models silo --capacity 1
     """
+    if provider == RDS:
+        wanted = {"region": region, "models": _models(models), "capacity": capacity, "connections": connections or 0}
+        made = instances.wished(name, shape, ca, address, {**wanted, "labels": tuple(label or ())})
+        with open_platform(data) as platform:
+            instances.add(platform, made(platform), dry_run=dry_run, as_json=as_json)
+        return
     if provider != EXISTING:
-        raise UsageError(f"there is no provider {provider!r} to add a server with: {EXISTING}")
+        raise UsageError(f"there is no provider {provider!r} to add a server with: {EXISTING} or {RDS}")
+    if address is None or shape is not None:
+        raise UsageError(f"an {EXISTING} server has an address and no shape: --address {ADDRESS}")
     place, certificates = parse_address(address), joining.read_file(ca) if ca else ""
     wish = checked(
         Server(
@@ -135,6 +151,15 @@ def remove(
     name: ServerArgument,
     yes: Annotated[bool, typer.Option("--yes", help="It is meant: what the platform has there is dropped.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be dropped.")] = False,
+    confirm: Annotated[
+        str | None,
+        typer.Option(
+            "--confirm", metavar="INSTANCE", help="Of RDS: end it though it is protected.", show_default=False
+        ),
+    ] = None,
+    snapshot: Annotated[
+        bool, typer.Option("--snapshot/--no-snapshot", help="Of RDS: whether a last snapshot of it is left.")
+    ] = True,
     data: DataOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -142,22 +167,30 @@ def remove(
 
     Dropped are empty pools and bridges, warm silos, templates, the apps' logins and the platform's roles. Nothing else
     there is touched. What was cut off is gone on with by the same command. Of a server that is lost (`copyhold server
-    lost`) nothing is dropped.
+    lost`) nothing is dropped. An RDS instance is deleted with all it has; a last snapshot is left of it.
 
     Example: copyhold server remove gamma --yes
     """
     with open_platform(data) as platform:
         goes = joining.what_goes(platform, name)
         said = f"{', '.join(goes) or 'no database'}, templates and the platform's roles"
+        instance = seen(platform, name)
+        ends = instances.ending_of(instance, snapshot=snapshot)
+        if ends is not None:
+            said = f"{', '.join(goes) or 'no database'}, and {ends}"
         if dry_run:
             if as_json:
-                output.print_json({"server": name, "drops": goes})
+                output.print_json({"server": name, "drops": goes, "instance": instance})
             else:
                 output.say(f"would be dropped on {name}: {said}")
             return
         if not yes:
             raise UsageError(f"say --yes if that is meant; on {name} go: {said}")
-        joining.await_end(platform, joining.remove(platform, name), _teller(as_json))
+        instances.check_confirmed(instance, confirm, snapshot=snapshot)
+        workflow = joining.remove(platform, name, confirm=confirm, snapshot=snapshot)
+        joining.await_end(
+            platform, workflow, instances.teller(as_json), wait_s=instances.patience_s(platform) if ends else WAIT_S
+        )
         left = joining.left_behind(platform, name)
     if as_json:
         output.print_json({"server": name, "dropped": goes, "left": left})
@@ -170,7 +203,7 @@ def remove(
 def _add(platform: Platform, wish: Server, examined: Examined, password: str, as_json: bool) -> None:
     workflow = joining.add(platform, wish, examined, password)
     if workflow is not None:
-        joining.await_end(platform, workflow, _teller(as_json))
+        joining.await_end(platform, workflow, instances.teller(as_json))
     if as_json:
         output.print_json({"server": wish.name, "added": workflow is not None, "workflow": workflow})
     else:
@@ -196,14 +229,6 @@ def _tell(examined: Examined) -> None:
         output.say(examined.sql)
     elif examined.fits:
         output.say("tenants can live there")
-
-
-def _teller(as_json: bool) -> Callable[[ProgressRow], None]:
-    def tell(row: ProgressRow) -> None:
-        if not as_json:
-            output.say(f"{row.step} {output.in_time(row.duration_ms)}")
-
-    return tell
 
 
 def _drop(role: str) -> str:

@@ -7,8 +7,10 @@ from typing import Annotated, TypedDict
 
 import typer
 
-from cli import output
+from cli import instances, output
+from cli.commands import instances as instance_commands
 from cli.commands import joining, places
+from cli.instances import InstanceShown
 from cli.loading import command_group
 from cli.options import DataOption, JsonOption
 from cli.wiring import Platform, open_platform
@@ -74,6 +76,8 @@ class ServerShown(ServerInList):
     databases: list[DatabaseShown]
     ready: int
     """Finished silos that nobody lives in yet."""
+    instance: InstanceShown | None
+    """Of a server that AWS runs for this platform, as AWS describes it."""
 
 
 @app.command("list")
@@ -143,6 +147,7 @@ def show(name: ServerArgument, data: DataOption = None, as_json: JsonOption = Fa
     """
     with open_platform(data) as platform:
         server = shown(platform, name)
+        server["instance"] = instances.seen(platform, name)
     if as_json:
         output.print_json(server)
         return
@@ -163,6 +168,7 @@ def show(name: ServerArgument, data: DataOption = None, as_json: JsonOption = Fa
             ("measured", server["measured_at"]),
             ("labels", server["labels"]),
             ("warm silos", f"{server['ready']} of {server['warm']} ready"),
+            *instance_commands.facts(server["instance"]),
         )
     )
     if server["databases"]:
@@ -287,6 +293,7 @@ def shown(platform: Platform, name: str) -> ServerShown:
             for row in databases
         ],
         ready=sum(row.state == servers.WARM for row in databases),
+        instance=None,
     )
 
 
@@ -361,3 +368,4 @@ app.command()(places.room)
 app.command()(joining.check)
 app.command()(joining.add)
 app.command()(joining.remove)
+app.command()(instance_commands.modify)

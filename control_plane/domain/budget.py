@@ -23,10 +23,12 @@ class Pooled(Protocol):
         """Its name at the pooler."""
 
     @property
-    def server(self) -> str: ...
+    def server(self) -> str:
+        """Whose budget it shares in."""
 
     @property
-    def model(self) -> Model: ...
+    def model(self) -> Model:
+        """Decides the most that it may have."""
 
 
 @dataclass(frozen=True, kw_only=True)

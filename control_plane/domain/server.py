@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import enum
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from control_plane.domain.tenant import Model
+
+OLDEST_MAJOR = 15
+"""Of PostgreSQL: row filters of publications, which moves are made of, came with it."""
 
 
 class ServerStatus(enum.StrEnum):
@@ -49,6 +54,14 @@ class Server:
     """The certificates of whoever signs the server's own, PEM; empty: whom this machine believes. For TCP alone."""
     sealed_passwords: str | None = field(default=None, repr=False)
     """Of the platform's own roles there, by role; see `doors`. None where sockets do without."""
+
+    rds: Mapping[str, Any] = field(default_factory=dict, compare=False)
+    """Of an RDS instance: its `shape` (JSON) and the `platform` that it is named for; nothing of others."""
+
+    @property
+    def is_there(self) -> bool:
+        """Whether it can answer: an instance of which nobody knows the address yet cannot."""
+        return not (self.rds and self.sealed_passwords is None)
 
     @property
     def by_tcp(self) -> bool:

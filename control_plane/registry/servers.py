@@ -49,7 +49,7 @@ def register(session: Session, server: Server, *, warm: int = 0) -> None:
 
     Its status, its labels, its bytes and its warm silos stay what they were; its passwords unless there are new ones.
     """
-    settings = {"admin": server.admin, "ca": server.ca}
+    settings = {"admin": server.admin, "ca": server.ca} | ({"rds": dict(server.rds)} if server.rds else {})
     values = {
         "provider": server.provider,
         "region": server.region,
@@ -221,5 +221,6 @@ def _server(row: ServerRow) -> Server:
         used_bytes=row.used_bytes,
         admin=row.settings.get("admin", Server.admin),
         ca=row.settings.get("ca", ""),
+        rds=row.settings.get("rds", {}),
         sealed_passwords=row.sealed_passwords,
     )

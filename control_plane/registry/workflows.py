@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import Protocol
 from uuid import UUID
 
-from dbos import DBOSClient
+from dbos import DBOSClient, WorkflowStatus
 from sqlalchemy import Engine, func, select
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
@@ -37,12 +37,30 @@ REPLENISH = "replenish"
 """Its subject is a server (`warm.subject_of`)."""
 ADD_SERVER, REMOVE_SERVER = "add_server", "remove_server"
 """Their subject is a server (`warm.subject_of`)."""
+WAITING = frozenset({ADD_SERVER, REMOVE_SERVER})
+"""Those that may wait for what others do, and are then gone on with by later runs of the engine; see `continued`."""
 _GOING_ON = frozenset({"PENDING", "ENQUEUED", "DELAYED"})
 
 
 def new_workflow_id(kind: str, subject: UUID) -> str:
     """The id of a workflow that has not been started yet."""
     return f"{kind}/{subject}/{new_id()}"
+
+
+def continued(workflow_id: str, position: int) -> str:
+    """The engine's id of what goes on with a workflow, or with what went on with it before, at a step."""
+    _, _, later = workflow_id.removeprefix(record_of(workflow_id)).rpartition(".")
+    return f"{record_of(workflow_id)}/{position}.{int(later or 1) + 1}"
+
+
+def record_of(workflow_id: str) -> str:
+    """The id under which a workflow is on record, whatever went on with it: kind, subject, its own."""
+    return "/".join(workflow_id.split("/")[:3])
+
+
+def begins_at(workflow_id: str) -> int:
+    """The step at which it begins."""
+    return int(workflow_id.removeprefix(record_of(workflow_id)).removeprefix("/").partition(".")[0] or 0)
 
 
 def kind_of(workflow_id: str | None) -> str:
@@ -86,16 +104,19 @@ class DurableWorkflows:
         session.execute(select(func.pg_notify(WORK_CHANNEL, "")))
 
     def going_on(self, workflow_ids: Sequence[str]) -> frozenset[str]:
-        """Those of them that the engine has still to end; one that it does not know is not among them."""
+        """Those of them that the engine has still to end, or to go on with; an unknown one is not among them."""
         if not workflow_ids:
             return frozenset()
+        later = [f"{each}/" for each in workflow_ids if kind_of(each) in WAITING]
         try:
-            found = self._client.list_workflows(
-                workflow_ids=list(workflow_ids), status=sorted(_GOING_ON), load_input=False, load_output=False
-            )
+            found = self._unended(workflow_ids=list(workflow_ids))
+            found += self._unended(workflow_id_prefix=later) if later else []
         except OperationalError as error:
             raise ControlDatabaseError from error
-        return frozenset(status.workflow_id for status in found)
+        return frozenset(record_of(status.workflow_id) for status in found)
+
+    def _unended(self, **which: list[str]) -> list[WorkflowStatus]:
+        return self._client.list_workflows(status=sorted(_GOING_ON), load_input=False, load_output=False, **which)  # type: ignore[arg-type]
 
     def close(self) -> None:
         """See Workflows."""

@@ -6,19 +6,27 @@ Each function works inside the caller's transaction and leaves committing to it.
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from control_plane import audit
 from control_plane.domain.errors import ConflictError, InvalidError
+from control_plane.domain.rds import MASTER, PORT, RdsShape, instance_name
 from control_plane.domain.server import Server, ServerStatus
 from control_plane.registry import servers, warm, workflow_records
 from control_plane.registry.tables import DatabaseRow, HomeRow, ServerRow, TenantRow
 from control_plane.registry.workflows import ADD_SERVER, REMOVE_SERVER, Workflows
+from control_plane.settings import Rds
 from control_plane.tenants.labels import checked_labels
 
 LOCAL = "local"
+RDS = "rds"
+ENDING = "ending"
+"""In a server's settings: how it is to end, where its provider has made it."""
 NAMED_MAX = 10
 """Tenants that are named when there are many."""
 _NAME = re.compile(r"[a-z][a-z0-9-]{0,39}")
@@ -54,6 +62,34 @@ def checked(server: Server) -> Server:
     return server
 
 
+def rds_server(settings: Rds, name: str, shape: Mapping[str, Any], ca: str, **wish: Any) -> Server:
+    """A server that is to be made as an RDS instance of that shape (JSON); where it is, AWS will tell.
+
+    `wish` is what every server has besides. InvalidError says what is wrong with the shape; ServerWishError what is
+    missing in the settings.
+    """
+    RdsShape.of(shape)
+    if not settings.platform:
+        raise ServerWishError("give this platform a name of its own in AWS, once for all: COPYHOLD_RDS__PLATFORM")
+    if not ca and settings.ca_file is None:
+        raise ServerWishError(
+            "give the certificates of AWS's authorities for RDS (its global bundle): --ca or COPYHOLD_RDS__CA_FILE"
+        )
+    return checked(
+        Server(
+            name=name,
+            provider=RDS,
+            host=instance_name(settings.platform, name),
+            port=PORT,
+            status=ServerStatus.ADDING,
+            admin=MASTER,
+            ca=ca or _text_of(settings.ca_file),
+            rds={"platform": settings.platform, "shape": dict(shape)},
+            **wish,
+        )
+    )
+
+
 def join(session: Session, workflows: Workflows, server: Server, actor: str) -> str | None:
     """Enter a server on the roll and have it made ready; the workflow's id, None when it is ready already.
 
@@ -83,10 +119,14 @@ def join(session: Session, workflows: Workflows, server: Server, actor: str) -> 
     )
 
 
-def leave(session: Session, workflows: Workflows, name: str, actor: str) -> str:
+def leave(
+    session: Session, workflows: Workflows, name: str, actor: str, *, confirm: str | None = None, snapshot: bool = True
+) -> str:
     """Have all that the platform has on a server dropped, and the server struck off the roll; the workflow's id.
 
-    ServerInUseError, naming them, while tenants live there. Repeating it goes on with what was begun.
+    ServerInUseError, naming them, while tenants live there. Repeating it goes on with what was begun. `confirm` and
+    `snapshot` are for an instance that its provider ends: its name where it is protected, and whether a last snapshot
+    is left.
     """
     servers.all_servers(session, lock=True)
     check_may_leave(session, name)
@@ -94,6 +134,8 @@ def leave(session: Session, workflows: Workflows, name: str, actor: str) -> str:
     if row.status != ServerStatus.LOST:
         row.status = str(ServerStatus.REMOVING)
     row.warm, row.failure = 0, None
+    if row.provider == RDS:
+        row.settings = {**row.settings, ENDING: {"confirm": confirm, "final_snapshot": snapshot}}
     audit.record(session, actor, "server.remove", name)
     return workflow_records.start(session, workflows, REMOVE_SERVER, warm.subject_of(name), actor, server=name)
 
@@ -119,9 +161,24 @@ def check_may_leave(session: Session, name: str) -> None:
         )
 
 
+def _text_of(file: Path | None) -> str:
+    assert file is not None
+    try:
+        return file.read_text()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ServerWishError(f"COPYHOLD_RDS__CA_FILE: {file} cannot be read") from error
+
+
+def _same_place(other: Server, server: Server) -> bool:
+    """Of an instance the address is AWS's to tell, and its name ours."""
+    if other.provider == server.provider == RDS:
+        return other.name == server.name
+    return (other.host, other.port) == (server.host, server.port)
+
+
 def _refuse_taken(session: Session, server: Server) -> None:
     for other in servers.all_servers(session):
-        there = (other.host, other.port) == (server.host, server.port)
+        there = _same_place(other, server)
         if other.name != server.name and there:
             raise ServerTakenError(f"the server at {server.host} port {server.port} is on the roll as {other.name}")
         if other.name == server.name:

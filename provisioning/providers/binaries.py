@@ -10,10 +10,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from control_plane.domain.server import OLDEST_MAJOR
 from provisioning.providers.base import ProviderError
-
-OLDEST_MAJOR = 15
-"""Row filters of publications, which moves are made of, came with 15."""
 
 DISTRIBUTION_FOLDERS = Path("/usr/lib/postgresql")
 NEEDED = ("initdb", "pg_ctl", "postgres")

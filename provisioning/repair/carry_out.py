@@ -23,7 +23,7 @@ from control_plane.registry.tables import DatabaseRow, TargetRow, TenantRow
 from control_plane.registry.workflows import PROVISION, DurableWorkflows
 from control_plane.tenants import retrying, service
 from migrations.fleet import references
-from provisioning import erasing
+from provisioning import erasing, logins
 from provisioning.databases import BUILDING
 from provisioning.estate import Estate
 from provisioning.repair import dropping, fences, hardening, indexes, stock
@@ -172,7 +172,9 @@ def _template_open(tools: Tools, repair: Repair) -> None:
 
 def _unhardened(tools: Tools, repair: Repair) -> None:
     row = _database(tools, repair)
-    hardening.harden(tools.estate, _server(tools, repair), row.name, servers.logins(row))
+    server = _server(tools, repair)
+    hardening.harden(tools.estate, server, row.name, servers.logins(row))
+    logins.give_passwords(tools.estate, server, row.id)
 
 
 def _key(tools: Tools, repair: Repair) -> None:

@@ -50,7 +50,7 @@ def place_of(tenant: TenantUnderTest) -> tuple[str, str]:
 
 def test_a_fleet_that_is_well_ends_with_0(shell: Shell) -> None:
     said = shell("migrate", "check")
-    assert said.code == 0
+    assert said.code == 0, said.out
     assert "0 findings: looked at " in said.out.splitlines()[-1]
     (summary,) = events(shell("migrate", "check", "--json"))
     assert summary.keys() == SUMMARY

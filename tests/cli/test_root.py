@@ -17,6 +17,9 @@ from tests.cli.shell import Shell
 
 shell = Shell()
 
+WITHOUT_A_PLATFORM = {("server", "hardening")}
+"""Commands that look at nothing."""
+
 
 def _paths() -> Iterator[tuple[str, ...]]:
     root = get_command(main.app)
@@ -35,7 +38,7 @@ def test_every_command_has_help_with_an_example(path: tuple[str, ...]) -> None:
     assert said.code == 0
     examples = [line for line in said.out.splitlines() if "Example:" in line]
     assert any(f"copyhold {' '.join(path)}" in example for example in examples)
-    assert "--data DIR" in said.out
+    assert "--data DIR" in said.out or path in WITHOUT_A_PLATFORM
 
 
 def test_the_help_lists_every_command() -> None:

@@ -12,6 +12,7 @@ from control_plane import audit
 from control_plane.doors import opened
 from control_plane.registry import servers
 from control_plane.registry.engine import transaction
+from control_plane.settings import Rds
 from control_plane.staff.roles import StaffRole
 from tests.control_plane.house import ControlPlane
 
@@ -32,6 +33,14 @@ def passing(shared: ControlPlane) -> Iterator[None]:
     yield
     with transaction(shared.engine) as session:
         servers.delete_server(session, "gamma")
+
+
+@pytest.fixture
+def named_in_aws(shared: ControlPlane, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The platform has a name there."""
+    settings = shared.parts.settings
+    named = settings.model_copy(update={"rds": Rds(platform="main")})
+    monkeypatch.setitem(vars(shared.parts), "settings", named)
 
 
 @pytest.mark.usefixtures("passing")
@@ -66,6 +75,64 @@ async def test_a_server_is_recorded_with_its_workflow_and_its_password_is_never_
     gone = await admin.delete("/admin/servers/gamma")
     assert (gone.status_code, gone.json()["kind"]) == (202, "remove_server")
     assert (await admin.get("/admin/servers/gamma")).json()["status"] == "removing"
+
+
+INSTANCE: dict[str, Any] = {
+    "name": "gamma",
+    "provider": "rds",
+    "models": ["silo"],
+    "capacity": 1,
+    "ca": "-----BEGIN CERTIFICATE-----",
+    "shape": {
+        "region": "eu-central-1",
+        "instance_class": "db.t4g.medium",
+        "engine_version": "16.4",
+        "storage_gib": 100,
+        "subnet_group": "tenants",
+        "security_groups": ["sg-0123456789abcdef0"],
+    },
+}
+
+
+@pytest.mark.usefixtures("passing", "named_in_aws")
+async def test_an_instance_is_recorded_with_its_shape(shared: ControlPlane) -> None:
+    admin = shared.staff()
+    answer = await admin.post("/admin/servers", json=INSTANCE)
+    assert answer.status_code == 202, answer.text
+    with transaction(shared.engine) as session:
+        server = servers.server_named(session, "gamma")
+    assert (server.provider, server.host, server.status) == ("rds", "copyhold-main-gamma", "adding")
+    assert (server.rds["platform"], server.rds["shape"]) == ("main", INSTANCE["shape"])
+    assert (server.sealed_passwords, server.ca) == (None, INSTANCE["ca"])
+    gone = await admin.delete("/admin/servers/gamma", params={"confirm": "copyhold-main-gamma", "snapshot": "false"})
+    assert gone.status_code == 202
+    with transaction(shared.engine) as session:
+        ending = servers.server_row(session, "gamma").settings["ending"]
+    assert ending == {"confirm": "copyhold-main-gamma", "final_snapshot": False}
+
+
+@pytest.mark.usefixtures("named_in_aws")
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"shape": {**INSTANCE["shape"], "storage_gib": 1}}, "storage_gib"),
+        ({"shape": {**INSTANCE["shape"], "password": "p"}}, "no setting password"),
+        ({"shape": {}}, "needs engine_version"),
+        ({"ca": ""}, "global bundle"),
+        ({"name": "a--b"}, "cannot name an RDS instance"),
+        ({"host": "db.example.com"}, "host"),
+    ],
+    ids=str,
+)
+async def test_an_instance_that_cannot_be_is_refused(shared: ControlPlane, change: dict[str, Any], said: str) -> None:
+    answer = await shared.staff().post("/admin/servers", json={**INSTANCE, **change})
+    assert (answer.status_code, said in answer.text) == (422, True), answer.text
+
+
+async def test_a_platform_without_a_name_in_aws_makes_no_instance(shared: ControlPlane) -> None:
+    answer = await shared.staff().post("/admin/servers", json=INSTANCE)
+    assert (answer.status_code, answer.json()["code"]) == (422, "server_wish")
+    assert "COPYHOLD_RDS__PLATFORM" in answer.text
 
 
 async def test_ops_do_not_suffice(shared: ControlPlane) -> None:

@@ -26,9 +26,11 @@ from tests.waiting import until
 FOUND_ELSEWHERE = {
     "control_down", "pooler_down", "redis_down", "template_open", "template_key", "key_copied", "key_wrong",
     "key_missing", "access_rules", "pooler_files", "log_content", "durability", "slot_wal_unbounded",
-    "key_older",
+    "key_older", "catalogue_open", "check_refused",
 }  # fmt: skip
-"""What is planted below by other means than statements; an older key, in tests/provisioning/test_rekeying.py."""
+"""What is planted below by other means than statements; an older key, in tests/provisioning/test_rekeying.py; where the
+administrator is no superuser, in tests/servers/test_life_there.py.
+"""
 JUDGED_BY_VALUES = {"postgres_version", "postgres_security", "wal_level", "pooler_version", "pooler_old", "redis_old"}
 """What no machine here has; tests/doctor/test_parts.py gives the values."""
 MODULES: tuple[ModuleType, ...] = (catalogue, compare, homes, parts, servers, settings)

@@ -19,8 +19,8 @@ from migrations.fleet.run import FleetMigration
 from migrations.fleet.wishes import Wishes
 from tests.fleet.fleet import FleetUnderTest, Place, hands, place_of
 from tests.fleet.longer import longer_chain
-from tests.fleet.test_crashes import stop
 from tests.fleet.writing import concurrently
+from tests.parts import restart
 from tests.platform_under_test import TenantUnderTest
 from tests.waiting import until
 
@@ -88,7 +88,7 @@ def test_an_index_that_a_stopped_server_left_half_built_is_built_again(
         running = elsewhere.submit(run, longer)
         until(lambda: index(fleet, place) == "invalid", what="the index is begun")
         fleet.wait_until_held_up(held_up)
-        stop(fleet, "beta", how)
+        restart(fleet.platform, "beta", how)
     report = running.result()
     assert report.run_id is not None
     failed = {(outcome.step.target.database, outcome.step.target.schema) for outcome in report.failed}

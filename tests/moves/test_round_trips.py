@@ -163,6 +163,11 @@ def test_the_order_of_columns_makes_no_difference(pair: tuple[Home, Home], tenan
         fill(here, tenant, "streamed")
         caught_up(follower, here)
         assert same(here, there, tenant)
+    found = []
+    for home in (here, there):
+        with source_of(home.place) as connection:
+            found.append(sums(connection, home.schema, tables_of(connection, home.schema, metadata()), tenant))
+    assert found[0] == found[1]
 
 
 def test_how_much_there_is_to_move_is_known_beforehand(pair: tuple[Home, Home], tenant: UUID) -> None:

@@ -78,9 +78,8 @@ def everything(platform: PlatformUnderTest) -> dict[str, list[tuple[Any, ...]]]:
     for database in ("pool_1", "bridge_1"):
         with platform.superuser("alpha", database) as home:
             found[database] = _sorted(home.execute(OF_A_HOME).fetchall())
-    found["pooler"] = sorted(
-        (path.name, path.read_text(), path.stat().st_uid) for path in platform.settings.pooler_dir.iterdir()
-    )
+    files = (path for path in platform.settings.pooler_dir.iterdir() if path.is_file())
+    found["pooler"] = sorted((path.name, path.read_text(), path.stat().st_uid) for path in files)
     return found
 
 

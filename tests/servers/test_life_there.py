@@ -195,6 +195,21 @@ def test_the_doctor_tells_what_only_its_superuser_can_do_and_is_content_once_it_
         write_something(tenant)
 
 
+def test_what_the_administrator_may_not_look_at_is_told_and_no_error(
+    far: Far, living: dict[Model, TenantUnderTest]
+) -> None:
+    name = database_of(living[Model.SILO]).name
+    with far.remote.superuser(name) as superuser:
+        superuser.execute("REVOKE SELECT ON pg_catalog.pg_roles FROM PUBLIC")
+        try:
+            found = [each for each in examine(far.platform.estate).findings if each.database == name]
+        finally:
+            superuser.execute("GRANT SELECT ON pg_catalog.pg_roles TO PUBLIC")
+    refused = {each.severity for each in found if each.check == "check_refused"}
+    assert refused == {Severity.WARNING}
+    assert "check_failed" not in {each.check for each in found}
+
+
 def test_repairs_can_be_planned_there(far: Far, living: dict[Model, TenantUnderTest]) -> None:
     with far.remote.connect() as admin:
         orphan = "silo_" + "0" * 31 + "1"
@@ -203,3 +218,17 @@ def test_repairs_can_be_planned_there(far: Far, living: dict[Model, TenantUnderT
     assert orphan in shown.stdout
     with far.remote.superuser() as superuser:
         assert superuser.execute("SELECT FROM pg_roles WHERE rolname = %s", [orphan]).rowcount == 0
+
+
+def test_a_login_that_is_gone_is_made_again_with_its_password(far: Far, living: dict[Model, TenantUnderTest]) -> None:
+    tenant = living[Model.SILO]
+    row = database_of(tenant)
+    login = sql.Identifier(row.login)
+    with far.remote.superuser(row.name) as superuser:
+        superuser.execute(sql.SQL("ALTER ROLE {} NOLOGIN").format(login))
+        superuser.execute("SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE usename = %s", [row.login])
+        superuser.execute(sql.SQL("DELETE FROM tenancy.logins; REASSIGN OWNED BY {0} TO postgres").format(login))
+        superuser.execute(sql.SQL("DROP OWNED BY {0} CASCADE; DROP ROLE {0}").format(login))
+    command(far, "doctor", "--repair", "--yes")
+    until(lambda: tenant.http.get("/api/me").status_code == 200, what="it is served again")
+    write_something(tenant)

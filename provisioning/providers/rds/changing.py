@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from control_plane.domain.rds import RdsShape
 from provisioning.providers.rds.instance import Instance
 from provisioning.providers.rds.requests import check_adoptable, differences
-from provisioning.providers.rds.shape import RdsShape
 from provisioning.providers.rds.states import RdsStatus, State
 from provisioning.providers.rds.waiting import Wait
 

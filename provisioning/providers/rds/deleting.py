@@ -21,15 +21,19 @@ class Deletion:
     def run(self) -> None:
         """Return once it is gone; ProviderError, with nothing changed, when this may not be done."""
         for seen in self.wait.looks():
-            if seen.state is State.ABSENT:
+            if self.go_on(seen):
                 return
-            if seen.state is State.LEAVING:
-                continue
-            self._check(seen)
-            if seen.protected:
-                self._unprotect(seen)
-            elif seen.state is not State.BUSY:
-                self._delete(seen)
+
+    def go_on(self, seen: RdsStatus) -> bool:
+        """Do what the instance's state allows next; whether it is gone. ProviderError as `run` has it."""
+        if seen.state in (State.ABSENT, State.LEAVING):
+            return seen.state is State.ABSENT
+        self._check(seen)
+        if seen.protected:
+            self._unprotect(seen)
+        elif seen.state is not State.BUSY:
+            self._delete(seen)
+        return False
 
     def _check(self, seen: RdsStatus) -> None:
         if not self.confirmed and (seen.protected or not self.final_snapshot):

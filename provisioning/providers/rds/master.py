@@ -7,11 +7,11 @@ import secrets
 from dataclasses import dataclass, field
 from typing import Any
 
+from control_plane.domain.rds import MASTER
 from provisioning.providers.base import ProviderError
 from provisioning.providers.rds.aws import Account, AwsError
 from provisioning.providers.rds.names import Names
 
-USER = "copyhold_master"
 PASSWORD_BYTES = 32
 INSTANCE_TAG = "copyhold:instance"
 """On the secret: the instance that was made with it. Absent as long as none was."""
@@ -92,7 +92,7 @@ class MasterSecret:
         return found is None or "DeletedDate" in found
 
     def _create(self, kms_key: str | None) -> None:
-        login = {"username": USER, "password": secrets.token_urlsafe(PASSWORD_BYTES)}
+        login = {"username": MASTER, "password": secrets.token_urlsafe(PASSWORD_BYTES)}
         try:
             self.account.call(
                 SERVICE,

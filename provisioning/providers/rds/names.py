@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from control_plane.domain.errors import InvalidError
+from control_plane.domain.rds import instance_name
 from provisioning.providers.base import ProviderError
 
 SERVER_TAG = "copyhold:server"
 PLATFORM_TAG = "copyhold:platform"
-IDENTIFIER = re.compile(r"[a-z](-?[a-z0-9])*")
-LONGEST = 63
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,15 +20,11 @@ class Names:
     server: str
 
     def __post_init__(self) -> None:
-        if len(self.instance) > LONGEST or not IDENTIFIER.fullmatch(self.instance):
-            raise InvalidError(
-                f"{self.instance!r} cannot name an RDS instance: small letters, digits and single hyphens, "
-                f"at most {LONGEST}"
-            )
+        instance_name(self.platform, self.server)
 
     @property
     def instance(self) -> str:
-        return f"copyhold-{self.platform}-{self.server}"
+        return instance_name(self.platform, self.server)
 
     @property
     def parameter_group(self) -> str:

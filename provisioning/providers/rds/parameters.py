@@ -48,6 +48,10 @@ class ParameterGroup:
                 Parameters=different,
             )
 
+    def check_ours(self) -> None:
+        """ProviderError when there is one of that name that is somebody else's."""
+        self._found()
+
     def delete(self) -> bool:
         """Whether it is gone: False while AWS still counts it as used."""
         if self._found() is None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
+from control_plane.domain.rds import RdsShape
 from provisioning.providers.base import ProviderError, ServerAddress
 from provisioning.providers.rds.aws import Account, AwsError, own_accounts
 from provisioning.providers.rds.changing import Change
@@ -14,8 +15,7 @@ from provisioning.providers.rds.master import MasterLogin, MasterSecret
 from provisioning.providers.rds.names import Names
 from provisioning.providers.rds.pace import Pace
 from provisioning.providers.rds.parameters import ParameterGroup
-from provisioning.providers.rds.requests import check_adoptable, creation
-from provisioning.providers.rds.shape import RdsShape
+from provisioning.providers.rds.requests import check_adoptable, creation, differences
 from provisioning.providers.rds.states import AFTER_A_LOSS, RdsStatus, State
 from provisioning.providers.rds.waiting import Progress, Wait
 
@@ -73,6 +73,22 @@ class RdsProvider:
         """
         return self._wait(name, deadline_s, progress).until_ready()
 
+    def attend(self, name: str) -> RdsStatus:
+        """One look at an instance that is to become ready, without waiting; a restart that it needs is asked for.
+
+        ProviderError when it is stopped, gone or broken.
+        """
+        instance, seen = self._instance(name), self.status(name)
+        if seen.state is State.ABSENT:
+            self.pace.sleep(self.pace.poll_s)  # AWS may miss it for a moment right after it was made
+            seen = instance.status()
+        seen.refuse()
+        if seen.state is State.STOPPED:
+            raise seen.error("is stopped; start it")
+        if seen.state is State.READY and seen.restart_needed:
+            instance.ask("reboot_db_instance")
+        return seen
+
     def start(self, name: str) -> None:
         """As the protocol says; only a stopped instance has to be started."""
         instance = self._instance(name)
@@ -120,21 +136,42 @@ class RdsProvider:
             at_once=at_once,
         ).run()
 
+    def differences(self, name: str, *, at_once: bool = False) -> tuple[str, ...]:
+        """What `modify` would ask for; ProviderError when it could not be changed so."""
+        seen = self.status(name)
+        if seen.state is State.ABSENT:
+            seen.refuse()
+        check_adoptable(self.names(name), self.shapes[name], seen.described)
+        return tuple(sorted(differences(self.names(name), self.shapes[name], seen.described, at_once=at_once)))
+
     def destroy(self, name: str, *, confirm: str | None = None, final_snapshot: bool = True) -> None:
         """Delete the instance with all its data, its parameter group and, 30 days later, its secret.
 
         `confirm`, the instance's own identifier, is needed while deletion protection is on, which it takes away, and
         where no final snapshot is to be left. `status` tells beforehand what that snapshot will be called.
         """
-        Deletion(
-            instance=self._instance(name),
-            confirmed=confirm == self.names(name).instance,
-            final_snapshot=final_snapshot,
-            wait=self._wait(name, READY_WITHIN_S),
-        ).run()
+        self._deletion(name, confirm, final_snapshot=final_snapshot).run()
         parameters = self._parameters(name)
         self._wait(name, READY_WITHIN_S).repeat(parameters.delete, what="its parameter group is still in use")
         self._secret(name).delete()
+
+    def dismiss(self, name: str, *, confirm: str | None = None, final_snapshot: bool = True) -> RdsStatus | None:
+        """The same without waiting: one look, and what can be done next. None once all of it is gone."""
+        seen = self.status(name)
+        if not self._deletion(name, confirm, final_snapshot=final_snapshot).go_on(seen):
+            return seen
+        if not self._parameters(name).delete():
+            return seen
+        self._secret(name).delete()
+        return None
+
+    def check_free(self, name: str) -> None:
+        """ProviderError when something in AWS bears a name that this server's things would get."""
+        if self.status(name).state is not State.ABSENT or self._secret(name).instance_made() is not None:
+            raise ProviderError(
+                f"RDS instance {self.names(name).instance} is there, or was; server add goes on with it"
+            )
+        self._parameters(name).check_ours()
 
     def endpoint(self, name: str) -> ServerAddress:
         """Where the instance is reached; ProviderError as long as it has no address."""
@@ -172,6 +209,14 @@ class RdsProvider:
         if status.resource_id:
             secret.remember(status.resource_id)
         return status
+
+    def _deletion(self, name: str, confirm: str | None, *, final_snapshot: bool) -> Deletion:
+        return Deletion(
+            instance=self._instance(name),
+            confirmed=confirm == self.names(name).instance,
+            final_snapshot=final_snapshot,
+            wait=self._wait(name, READY_WITHIN_S),
+        )
 
     def _instance(self, name: str) -> Instance:
         return Instance(names=self.names(name), account=self._account(name))

@@ -5,12 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from control_plane.domain.rds import PORT, RdsShape, version_of
 from provisioning.providers.base import ProviderError
 from provisioning.providers.rds.master import MasterLogin
 from provisioning.providers.rds.names import Names
-from provisioning.providers.rds.shape import RdsShape, version_of
-
-PORT = 5432
 
 
 def creation(names: Names, shape: RdsShape, master: MasterLogin) -> dict[str, Any]:

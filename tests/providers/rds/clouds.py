@@ -11,10 +11,10 @@ from typing import Any
 
 from moto.server import ThreadedMotoServer
 
+from control_plane.domain.rds import RdsShape
 from provisioning.providers.rds.aws import Aws
 from provisioning.providers.rds.pace import Pace
 from provisioning.providers.rds.provider import RdsProvider
-from provisioning.providers.rds.shape import RdsShape
 from tests.providers.rds.fake import FakeRds
 
 REGION = "eu-central-1"

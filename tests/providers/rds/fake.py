@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import Counter, deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -33,6 +33,8 @@ class FakeRds:
     """Action -> error codes of its next calls."""
     cuts: Counter[str] = field(default_factory=Counter)
     """Action -> how many of its next answers are lost after it was done."""
+    when_made: Callable[[dict[str, Any]], None] = lambda _: None
+    """Called with what was asked when an instance is made: a server in its place is given the master login then."""
     lock: threading.Lock = field(default_factory=threading.Lock)
 
     def reset(self) -> None:
@@ -46,6 +48,11 @@ class FakeRds:
         """From now on changes take time, and the next looks find these states, one each."""
         self.world.slow = True
         self.script.extend(states)
+
+    def settle(self) -> None:
+        """From now on changes take no time, and what was to be found is forgotten."""
+        self.world.slow = False
+        self.script.clear()
 
     def will_refuse(self, action: str, code: str, *, times: int = 1) -> None:
         """The next calls of that action fail with that code, and do nothing."""
@@ -79,6 +86,8 @@ class FakeRds:
         if action == "DescribeDBInstances":
             self._next_state(arguments["DBInstanceIdentifier"])
         result: dict[str, Any] = getattr(self.world, xform_name(action))(arguments)
+        if action == "CreateDBInstance":
+            self.when_made(arguments)
         return result
 
     def _next_state(self, instance: str) -> None:

@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 
 from control_plane.domain.errors import InvalidError
+from control_plane.domain.rds import RdsShape
 from provisioning.providers.rds.master import MasterLogin
 from provisioning.providers.rds.names import Names
 from provisioning.providers.rds.requests import changeable, creation, differences
-from provisioning.providers.rds.shape import RdsShape
 from tests.providers.rds.clouds import SHAPE
 
 NAMES = Names(platform="main", server="acme")

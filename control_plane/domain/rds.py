@@ -1,4 +1,4 @@
-"""What an instance should be, checked before AWS is asked."""
+"""RDS instances as somebody wishes for them: what one should be, checked before AWS is asked, and its name there."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Self
 
 from control_plane.domain.errors import InvalidError
-from provisioning.providers.binaries import OLDEST_MAJOR
+from control_plane.domain.server import OLDEST_MAJOR
 
 PROVISIONED = ("io1", "io2")
 STORAGE_TYPES = ("gp2", "gp3", *PROVISIONED)
@@ -23,6 +23,11 @@ PATTERNS = {
     "subnet_group": (re.compile(r"[A-Za-z0-9 ._-]{1,255}"), "the name of a DB subnet group"),
     "kms_key": (re.compile(r"\S+"), "the id, ARN or alias of a KMS key"),
 }
+IDENTIFIER = re.compile(r"[a-z](-?[a-z0-9])*")
+LONGEST_NAME = 63
+PORT = 5432
+MASTER = "copyhold_master"
+"""The login that may do everything on an instance."""
 SECURITY_GROUP = re.compile(r"sg-[0-9a-f]+")
 
 
@@ -106,6 +111,16 @@ class RdsShape:
             raise _bad("iops", "left out for gp2, whose size decides it")
         if self.iops is not None and self.iops < 1:
             raise _bad("iops", "a positive number")
+
+
+def instance_name(platform: str, server: str) -> str:
+    """What a server's instance is called; InvalidError when RDS would not take that."""
+    name = f"copyhold-{platform}-{server}"
+    if len(name) > LONGEST_NAME or not IDENTIFIER.fullmatch(name):
+        raise InvalidError(
+            f"{name!r} cannot name an RDS instance: small letters, digits and single hyphens, at most {LONGEST_NAME}"
+        )
+    return name
 
 
 def version_of(text: str) -> tuple[int, ...]:
