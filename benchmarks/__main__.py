@@ -10,6 +10,7 @@ NAMES = {
     "blackhole": "a silo whose server falls silent under load, and what the other tenants notice",
     "fleet": "a migration of a thousand schemas and hundreds of silos against raw psycopg and django-tenants",
     "growth": "10, 100 and 1,000 tenants: memory, disk, connections, every fleet command, what a tenant costs",
+    "move": "a tenant moved between all models under load: its longest wait, the others, what is lost",
     "pooler": "one more database at a pooler that serves 100, 1,000 or 5,000",
     "provision": "from a wish to the first answered request; a thousand silos at a steady rate",
     "routing": "the road against a hard-wired handler; hundreds of silos; signup and silo creation",

@@ -17,7 +17,7 @@ COMMANDS = {
     "down": Entry("cli.commands.down:down", "Stop the platform that was started here."),
     "doctor": Entry("cli.commands.doctor:doctor", "Look at everything, and say what is not as it must be."),
     "demo": Entry("cli.commands.demo:demo", "See all of it at work, from nothing."),
-    "tenant": Entry("cli.commands.tenants:app", "Make tenants, look at them, suspend, export and close them."),
+    "tenant": Entry("cli.commands.tenants:app", "Make tenants, look at them, move, suspend, export and close them."),
     "key": Entry("cli.commands.key:app", "API keys of tenants."),
     "master-key": Entry("cli.commands.master_key:app", "The key that everything sealed and signed rests on."),
     "server": Entry("cli.commands.server:app", "The PostgreSQL servers that hold tenants."),

@@ -31,6 +31,7 @@ from provisioning import erasing
 from provisioning.databases import FenceMissingError
 from provisioning.estate import Estate
 from provisioning.exports.write import write
+from provisioning.moves.tidying import give_up
 from provisioning.roles import database_exists
 
 ACTOR = exports.LAST
@@ -97,10 +98,15 @@ def export_last(estate: Estate, tenant_id: UUID) -> None:
 
 
 def withdraw(estate: Estate, tenant_id: UUID) -> None:
-    """Have nobody look for the home any more: no migration of the fleet, and for a silo no pooler.
+    """Have nobody look for the home any more: no migration of the fleet, and for a silo no pooler. One that the tenant
+    has moved out of, and that is kept, goes at once.
 
     FleetBusyError while a run over the fleet goes on, which would miss it.
     """
+    with transaction(estate.engine) as session:
+        tenant = _to_be_erased(session, tenant_id)
+    if tenant is not None:
+        give_up(estate, tenant_id)
     with transaction(estate.engine) as session:
         tenant = _to_be_erased(session, tenant_id)
         place = _place(session, tenant_id)

@@ -1,4 +1,7 @@
-"""Seeing to it that tenants whose grace has passed are erased. The roll alone says when: nothing is kept here."""
+"""Seeing to it that tenants whose grace has passed are erased, and that moves come to their end.
+
+The roll alone says when: nothing is kept here.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,7 @@ from sqlalchemy import Engine
 
 from control_plane.registry.engine import ControlDatabaseError, transaction
 from control_plane.registry.workflows import Workflows
-from control_plane.tenants import closing
+from control_plane.tenants import closing, moving
 
 LOOK_S = 1.0
 log = structlog.get_logger()
@@ -27,6 +30,7 @@ def erasing_when_due(engine: Engine, workflows: Workflows, actor: str) -> Iterat
             try:
                 with transaction(engine) as session:
                     begun = closing.erase_due(session, workflows, actor)
+                    moving.tidy_due(session, workflows, actor)
             except Exception as error:  # noqa: BLE001 - whatever it is, it is looked again: nobody else would
                 if not isinstance(error, ControlDatabaseError):
                     log.error("due_not_looked_at", error=type(error).__name__)

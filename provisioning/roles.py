@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any, LiteralString
 
 import psycopg
@@ -105,6 +106,12 @@ _CATALOGUE: tuple[sql.Composed, ...] = (
 )
 
 
+_DROP_TEMPLATES = """\
+SELECT format(word, datname)
+  FROM pg_database, unnest(ARRAY['ALTER DATABASE %I IS_TEMPLATE false', 'DROP DATABASE %I']) AS word
+ WHERE datname ~ '^template_h[0-9a-z]+_[0-9a-z]+$' ORDER BY datname, word \\gexec"""
+
+
 def connect(dsn: str) -> Connection:
     """A direct connection in autocommit; use it as a context manager."""
     return psycopg.connect(dsn, autocommit=True, prepare_threshold=None)
@@ -139,20 +146,27 @@ def restrict_database(connection: Connection, name: str) -> None:
 def harden_catalogue(connection: Connection) -> None:
     """Take from PUBLIC, in the connection's database, what tenants could use against each other. Copies inherit it.
 
-    Who is no superuser can close the schema alone: the rest is then as it was in template1; see `catalogue_sql`.
+    Who is no superuser can close the schema alone: the rest is then as it was in template1; see `hardening_sql`.
     """
+    if not is_superuser(connection):
+        # As what its administrator is in it: as itself it would grant by way of the owner, and nothing to the owner.
+        with connection.transaction():
+            connection.execute("SET LOCAL ROLE pg_database_owner")
+            connection.execute(_CLOSED)
+        return
     connection.execute(_CLOSED)
-    if is_superuser(connection):
-        for statement in _CATALOGUE:
-            connection.execute(statement)
+    for statement in _CATALOGUE:
+        connection.execute(statement)
 
 
-def catalogue_sql() -> str:
-    """What a superuser runs in template1, and in each database of the platform's that is there, to close its catalogue.
+def hardening_sql(databases: Iterable[str]) -> str:
+    """What a superuser has psql run where we are none ourselves: it closes the catalogue of each of those databases.
 
-    What is made from template1 afterwards has it from there.
+    With template1 among them, what is made afterwards has it from there; templates of silos that were made before go.
     """
-    return "\n".join(f"{statement.as_string(None).strip().rstrip(';')};" for statement in _CATALOGUE)
+    closed = "\n".join(f"{statement.as_string(None).strip()};" for statement in _CATALOGUE)
+    parts = [f"\\connect {sql.Identifier(name).as_string(None)}\n{closed}" for name in databases]
+    return "\n".join((*parts, _DROP_TEMPLATES))
 
 
 def is_superuser(connection: Connection) -> bool:

@@ -8,29 +8,26 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import partial, wraps
+from functools import wraps
 from uuid import UUID
 
 from sqlalchemy import func
 from sqlalchemy.orm import Session
 
 from control_plane import audit
-from control_plane.domain import names
 from control_plane.domain.route import Route
-from control_plane.domain.server import Server
 from control_plane.domain.tenant import Model, Status
-from control_plane.registry import exports, fleet, placing, routes, servers, tenants, warm
+from control_plane.registry import exports, placing, routes, tenants
 from control_plane.registry.engine import transaction
-from control_plane.registry.fleet import Revisions
-from control_plane.registry.servers import BUILDING, READY
-from control_plane.registry.tables import DatabaseRow, HomeRow, RouteRow, TenantRow
-from control_plane.registry.warm import REPLENISH_AFTER_S
+from control_plane.registry.tables import RouteRow
 from control_plane.registry.workflows import (
     ADD_SERVER,
     CLOSE,
     ERASE,
     EXPORT,
     GROW,
+    MOVE,
+    MOVE_BACK,
     PROVISION,
     REMOVE_SERVER,
     REOPEN,
@@ -38,16 +35,18 @@ from control_plane.registry.workflows import (
     RESUME,
     ROTATE,
     SUSPEND,
+    TIDY_MOVE,
     Workflows,
     kind_of,
 )
 from control_plane.routing.refusals import HomeDownError
 from control_plane.routing.seam import Owner
-from provisioning import adding, closing, instances, removing, rotating, shared, silos, warming
+from provisioning import adding, building, closing, instances, removing, rotating, shared, warming
+from provisioning.building import Place
 from provisioning.estate import Estate
 from provisioning.exports.write import write
 from provisioning.inside import Inside
-from provisioning.silos import Enter
+from provisioning.moves import steps as moves
 from provisioning.waiting import NotYet
 
 ACTOR = "worker"
@@ -68,21 +67,6 @@ Compensation = Callable[[Tools, UUID, str], None]
 """Called with the reason when a workflow has failed."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Place:
-    """A tenant's home as provisioning sees it."""
-
-    route: RouteRow
-    home: HomeRow
-    database: DatabaseRow
-    server: Server
-
-    @property
-    def to_be_made(self) -> bool:
-        """Whether it is a silo that is not all there: one that was kept ready is."""
-        return self.home.model == Model.SILO and self.database.state == BUILDING
-
-
 def choose_home(tools: Tools, tenant_id: UUID) -> None:
     """Pick server and database and enter home and route on the roll, once."""
     with transaction(tools.estate.engine) as session:
@@ -90,10 +74,10 @@ def choose_home(tools: Tools, tenant_id: UUID) -> None:
         if tenants.current_home(session, tenant_id) is not None:
             return
         choice = placing.choose(session, placing.wish_of(tenant), tools.estate.settings.limits.full_at, hold=True)
-        database = _database_for(tools, session, tenant, choice.server)
-        bridge = tenant.model == Model.BRIDGE
-        schema = names.bridge_schema(tenant_id) if bridge else names.SHARED_SCHEMA
-        tenants.ensure_home(session, tenant_id, database.id, schema, Model(tenant.model), reason=choice.reason)
+        model = Model(tenant.model)
+        database = building.database_for(tools.estate, tools.workflows, session, choice.server, model)
+        schema = building.schema_for(tenant_id, model)
+        tenants.ensure_home(session, tenant_id, database.id, schema, model, reason=choice.reason)
         audit.record(
             session,
             ACTOR,
@@ -108,14 +92,10 @@ def choose_home(tools: Tools, tenant_id: UUID) -> None:
 
 def build_home(tools: Tools, tenant_id: UUID) -> None:
     """Make the database or schema, as far as the model asks for one of its own, and put up the fence, not open yet."""
-    place = _place(tools, tenant_id)
-    if place.home.model != Model.SILO and place.database.state == BUILDING:
-        shared.build(tools.estate, place.database.id)
-    if place.home.model == Model.BRIDGE:
-        silos.at_wanted(tools.estate, partial(_build_schema, tools, place))
-    elif place.to_be_made:
-        silos.at_wanted(tools.estate, partial(silos.make, tools.estate, place.server, place.database, READY))
-    tools.estate.builder(place.server).ensure_fence(place.database.name, tenant_id, place.route.epoch)
+    with transaction(tools.estate.engine) as session:
+        place, epoch = _place_in(session, tenant_id), session.get_one(RouteRow, tenant_id).epoch
+    building.build(tools.estate, place)
+    tools.estate.builder(place.server).ensure_fence(place.database.name, tenant_id, epoch)
 
 
 def seed(tools: Tools, tenant_id: UUID) -> None:
@@ -229,6 +209,9 @@ SEQUENCES: Mapping[str, tuple[Step, ...]] = {
     REPLENISH: (replenish,),
     GROW: (build_shared,),
     ROTATE: tuple(map(_on_the_estate, rotating.STEPS)),
+    MOVE: moves.THERE,
+    MOVE_BACK: moves.BACK,
+    TIDY_MOVE: moves.TIDY,
     ADD_SERVER: tuple(
         map(
             _on_the_estate,
@@ -295,47 +278,22 @@ FAILURES: Mapping[str, Compensation] = {
     EXPORT: fail_export,
     ADD_SERVER: fail_adding,
     REMOVE_SERVER: fail_removing,
+    MOVE: moves.fail,
+    MOVE_BACK: moves.fail,
+    TIDY_MOVE: moves.fail,
 }
 """What is done when a workflow fails, besides recording why."""
 
 
-def _set_fence(tools: Tools, place: _Place, state: str) -> None:
+def _set_fence(tools: Tools, place: Place, state: str) -> None:
     tools.estate.builder(place.server).set_fence(place.database.name, place.home.tenant_id, state)
 
 
-def _build_schema(tools: Tools, place: _Place, wanted: Revisions) -> Enter:
-    tools.estate.builder(place.server).build_schema(place.database.name, place.home.schema, wanted.tenant)
-    return lambda session: tenants.ensure_target(session, place.database.id, place.home.schema, wanted.tenant)
-
-
-def _database_for(tools: Tools, session: Session, tenant: TenantRow, server: Server) -> DatabaseRow:
-    model = Model(tenant.model)
-    if model is Model.SILO:
-        claimed = warm.claim(session, server.name, fleet.wanted(session, hold=True))
-        session.flush()
-        warm.replenish(session, tools.workflows, server.name, ACTOR, after_s=REPLENISH_AFTER_S)
-        return claimed or servers.add_silo(session, server.name)
-    full_at = tools.estate.settings.limits.full_at
-    with_room = placing.database_with_room(session, server.name, model, full_at)
-    return with_room or placing.add_shared(session, server.name, model)
-
-
-def _place(tools: Tools, tenant_id: UUID) -> _Place:
-    with transaction(tools.estate.engine) as session:
-        return _place_in(session, tenant_id)
-
-
-def _place_in(session: Session, tenant_id: UUID) -> _Place:
+def _place_in(session: Session, tenant_id: UUID) -> Place:
     home = tenants.current_home(session, tenant_id)
     if home is None:
         raise HomeDownError("no home has been chosen for this tenant")
-    database = servers.database(session, home.database_id)
-    return _Place(
-        route=session.get_one(RouteRow, tenant_id),
-        home=home,
-        database=database,
-        server=servers.server_named(session, database.server),
-    )
+    return building.place_of(session, home)
 
 
 def _route(session: Session, tenant_id: UUID) -> Route:

@@ -29,6 +29,7 @@ from provisioning.due import erasing_when_due
 from provisioning.estate import Estate
 from provisioning.inside import Inside
 from provisioning.measuring import measuring
+from provisioning.moves.keeping import keeping_ways_back
 from provisioning.steps import Tools
 from provisioning.waking import Bell, dequeuing
 
@@ -73,6 +74,7 @@ def running(estate: Estate) -> Iterator[None]:
                 _watching(life_line, settings.worker_id, bell),
                 erasing_when_due(estate.engine, started, steps.ACTOR),
                 measuring(estate),
+                keeping_ways_back(estate),
             ):
                 yield
         finally:

@@ -22,7 +22,7 @@ from control_plane.registry import placing, reports, servers, warm
 from control_plane.registry.engine import transaction
 from provisioning.losing import give_up
 from provisioning.measuring import measure_all
-from provisioning.roles import catalogue_sql
+from provisioning.roles import hardening_sql
 
 app = command_group()
 _TLS = {None: "none: a socket", "given": "its CA is on the roll", "system": "by authorities that this machine believes"}
@@ -246,18 +246,28 @@ def warm_(
 
 
 @app.command("hardening")
-def hardening_(as_json: JsonOption = False) -> None:
-    """Print the SQL by which a superuser closes PostgreSQL's own catalogue to tenants where we are none ourselves.
+def hardening_(name: ServerArgument, data: DataOption = None, as_json: JsonOption = False) -> None:
+    """Print the SQL by which a server's superuser closes PostgreSQL's own catalogue to tenants, where we are none.
 
-    To be run in template1, before the first database is made there, and in each of the platform's that is there. It may
-    be repeated. What the server's administrator needs besides, `copyhold server check` says.
+    It is for psql, which it leads through template1, from which databases are made, and through the platform's that are
+    there by now. Templates of silos that were made before are dropped: the next silo makes its template anew. It may be
+    repeated.
 
-    Example: copyhold server hardening | psql --host db --username postgres template1
+    Example: copyhold server hardening far | psql --host db-1.example.com --username postgres postgres
     """
+    with open_platform(data) as platform:
+        text = hardening_sql(["template1", *databases_on(platform, name)])
     if as_json:
-        output.print_json({"sql": catalogue_sql()})
+        output.print_json({"sql": text})
     else:
-        output.say(catalogue_sql())
+        output.say(text)
+
+
+def databases_on(platform: Platform, name: str) -> list[str]:
+    """The databases that are built there; NotFoundError for an unknown server."""
+    with transaction(platform.engine) as session:
+        server = servers.server_named(session, name).name
+        return [row.name for row in servers.all_databases(session) if row.server == server and row.home_revision]
 
 
 def listed(platform: Platform) -> list[ServerInList]:

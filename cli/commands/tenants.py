@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from cli.commands import closing, tenant
+from cli.commands import closing, moving, tenant
 
 app = tenant.app
 app.command()(closing.close)
 app.command()(closing.export)
 app.command()(closing.exports)
+app.command()(moving.move)
+app.command()(moving.moves)

@@ -26,6 +26,12 @@ class TransitionError(ConflictError):
 
 def set_status(current: Status, wanted: Status) -> Status:
     """`wanted`, when the table allows it from `current` (staying is always allowed); else TransitionError."""
+    if current is Status.MOVING and wanted not in TRANSITIONS[current] | {current}:
+        raise TransitionError(
+            f"a tenant that is moving cannot become {wanted}: wait until it has arrived, or cancel the move",
+            current=current,
+            wanted=wanted,
+        )
     if wanted is not current and wanted not in TRANSITIONS[current]:
         raise TransitionError(f"a tenant that is {current} cannot become {wanted}", current=current, wanted=wanted)
     return wanted

@@ -29,6 +29,7 @@ from sqlalchemy.types import TypeEngine
 
 from control_plane.domain.errors import ConflictError
 from control_plane.domain.tenant import Model
+from control_plane.registry import moves
 from control_plane.registry.engine import explained, session_of_its_own
 from control_plane.registry.tables import (
     DatabaseRow,
@@ -42,6 +43,7 @@ from control_plane.registry.tables import (
 
 _LOCKS_OF_RUNS = 43
 """Keeps these advisory locks apart from those of other uses."""
+MOVES_NAMED = 5
 
 
 class FleetBusyError(ConflictError):
@@ -147,7 +149,8 @@ def placed_targets(session: Session) -> list[PlacedTarget]:
 
 @contextmanager
 def holding_fleet(engine: Engine, run_id: UUID) -> Iterator[Callable[[], None]]:
-    """Hold the fleet for a run that goes on in this block: one at a time. FleetBusyError, naming the one that goes on.
+    """Hold the fleet for a run that goes on in this block: one at a time. FleetBusyError, naming the one that goes on,
+    or the tenants that are being moved.
 
     The lock ends with its connection, and so with a killed process. What the block is given raises
     ControlDatabaseError when it is lost.
@@ -156,6 +159,8 @@ def holding_fleet(engine: Engine, run_id: UUID) -> Iterator[Callable[[], None]]:
         if not connection.scalar(select(func.pg_try_advisory_lock(_LOCKS_OF_RUNS, 0))):
             with Session(engine) as session:
                 raise FleetBusyError(_who_runs(session))
+        with Session(engine) as session:
+            _refuse_while_moving(session)
         connection.execute(select(func.pg_advisory_lock(func.hashtextextended(str(run_id), _LOCKS_OF_RUNS))))
 
         def still_held() -> None:
@@ -169,6 +174,17 @@ def keep_still(session: Session) -> None:
     """Let no run over the fleet begin before the caller's transaction ends. FleetBusyError while one goes on."""
     if not session.scalar(select(func.pg_try_advisory_xact_lock_shared(_LOCKS_OF_RUNS, 0))):
         raise FleetBusyError(_who_runs(session))
+
+
+def _refuse_while_moving(session: Session) -> None:
+    """Whoever begins a move keeps the fleet still until it is on record: it is seen here, or has not begun."""
+    going_on = moves.on_their_way(session)
+    if going_on:
+        slugs = ", ".join(slug for _, slug in going_on[:MOVES_NAMED])
+        more = f" and {len(going_on) - MOVES_NAMED} more" if len(going_on) > MOVES_NAMED else ""
+        raise FleetBusyError(
+            f"tenants are being moved: {slugs}{more}; wait until they have arrived, or cancel their moves"
+        )
 
 
 def _who_runs(session: Session) -> str:

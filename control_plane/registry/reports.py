@@ -64,7 +64,7 @@ def homes(session: Session, *, after: UUID | None, limit: int, tenant_id: UUID |
     if after is not None:
         query = query.where(HomeRow.id > after)
     if tenant_id is not None:
-        query = query.where(HomeRow.tenant_id == tenant_id)
+        query = query.where(HomeRow.tenant_id == tenant_id, HomeRow.state == "current")
     return [
         HomeReport(home=home, slug=slug, server=server, database=database, epoch=epoch, revision=revision)
         for home, slug, server, database, epoch, revision in session.execute(query)

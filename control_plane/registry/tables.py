@@ -152,7 +152,9 @@ class PendingOwnerRow(Base):
 
 
 class HomeRow(Base):
-    """Where a tenant lives. `state` is building, current or left."""
+    """Where a tenant lives. `state` is filling (a move brings the tenant there), current, kept (the tenant has moved
+    away, and what it had there stays for a while) or left.
+    """
 
     __tablename__ = "homes"
     __table_args__ = (
@@ -391,6 +393,55 @@ class ExportRow(Base):
     """Of its manifest, which has the sums of all files."""
     error: Mapped[str | None]
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
+    ended_at: Mapped[datetime | None]
+
+
+class MoveRow(Base):
+    """A tenant on its way from one home to another; it has one open move at most. Of `phase`, see domain.moving."""
+
+    __tablename__ = "moves"
+    __table_args__ = (
+        Index("moves_one_open", "tenant_id", unique=True, postgresql_where=text("phase NOT IN ('done', 'called_off')")),
+    )
+
+    id: Mapped[UUID] = mapped_column(primary_key=True)
+    tenant_id: Mapped[UUID] = mapped_column(ForeignKey("tenants.id"), index=True)
+    actor: Mapped[str]
+    source_id: Mapped[UUID] = mapped_column(ForeignKey("homes.id"), index=True)
+    target_id: Mapped[UUID | None] = mapped_column(ForeignKey("homes.id"), index=True)
+    """None until it has been chosen."""
+    model: Mapped[str]
+    """What it is to be housed as."""
+    server: Mapped[str | None]
+    """Where it is to go; None: wherever there is room."""
+    phase: Mapped[str]
+    epoch: Mapped[int] = mapped_column(BigInteger)
+    """Of the route, before anything was switched."""
+    workflow_id: Mapped[str | None]
+    """What works on it, or did last."""
+    rows: Mapped[int] = mapped_column(BigInteger, server_default=text("0"))
+    """Copied so far."""
+    bytes: Mapped[int] = mapped_column(BigInteger, server_default=text("0"))
+    """As they travelled."""
+    rows_total: Mapped[int | None] = mapped_column(BigInteger)
+    """To be copied, as far as is known."""
+    tries: Mapped[int] = mapped_column(Integer, server_default=text("0"))
+    """How many times it was tried to freeze the tenant."""
+    stall_ms: Mapped[float | None]
+    """For how long the tenant was frozen when it was switched."""
+    verified: Mapped[bool | None]
+    """Whether both homes had the same rows at the switch; None when that was not compared to the end."""
+    reason: Mapped[str | None]
+    """What is waited for, or why it was called off, or is not cleaned up."""
+    cancel_asked: Mapped[bool] = mapped_column(server_default=text("false"))
+    undo_window_s: Mapped[int] = mapped_column(Integer)
+    """For how long the home that was left is kept."""
+    undo_until: Mapped[datetime | None]
+    """Until then it is kept, and what is changed in the new one flows back."""
+    revision: Mapped[str | None]
+    """Of both homes at the switch: only at the same is there a way back."""
+    created_at: Mapped[datetime] = mapped_column(server_default=func.now())
+    switched_at: Mapped[datetime | None]
     ended_at: Mapped[datetime | None]
 
 

@@ -127,8 +127,8 @@ def pending_owner(session: Session, tenant_id: UUID) -> PendingOwnerRow | None:
 
 
 def current_home(session: Session, tenant_id: UUID) -> HomeRow | None:
-    """The home that the tenant has or is being given."""
-    query = select(HomeRow).where(HomeRow.tenant_id == tenant_id, HomeRow.state != "left")
+    """The home that the tenant has or is being given; not one that it is moving into, or has moved out of."""
+    query = select(HomeRow).where(HomeRow.tenant_id == tenant_id, HomeRow.state == "current")
     return session.scalars(query).one_or_none()
 
 

@@ -17,15 +17,21 @@ from control_plane.registry.workflows import (
     EXPORT,
     GROW,
     MIGRATE,
+    MOVE,
+    MOVE_BACK,
     PROVISION,
     REMOVE_SERVER,
     REPLENISH,
     ROTATE,
+    TIDY_MOVE,
     Workflows,
 )
 from control_plane.tenants import service
 from control_plane.tenants.rotating import rotate_database
 from control_plane.tenants.service import TenantWish
+
+MOVES = frozenset({MOVE, MOVE_BACK, TIDY_MOVE})
+MOVE_INSTEAD = "a move that failed goes back, or to its end, by itself: begin another one"
 
 
 class NothingToRetryError(ConflictError):
@@ -42,6 +48,8 @@ def retry(session: Session, workflows: Workflows, tenant: TenantRow, actor: str)
     newest = workflow_records.find(session, tenant.workflow_id) if tenant.workflow_id else None
     if Status(tenant.status) is Status.FAILED:
         service.make_again(session, workflows, tenant, _wish(tenant), actor)
+    elif newest is not None and newest.kind in MOVES:
+        raise NothingToRetryError(MOVE_INSTEAD)
     elif newest is not None and newest.state == FAILED and newest.kind != PROVISION:
         audit.record(session, actor, f"tenant.{newest.kind}_again", tenant.slug, tenant_id=tenant.id)
         service.start(session, workflows, tenant, newest.kind, actor)
@@ -60,6 +68,8 @@ def retry_workflow(session: Session, workflows: Workflows, workflow_id: str, act
     record = workflow_records.get(session, workflow_id)
     if record.kind == MIGRATE:
         raise NothingToRetryError("a run over the fleet is gone on with by `copyhold migrate resume` or `retry`")
+    if record.kind in MOVES:
+        raise NothingToRetryError(MOVE_INSTEAD)
     if record.state != FAILED:
         raise NothingToRetryError(f"it is {record.state}")
     if record.kind == ROTATE:

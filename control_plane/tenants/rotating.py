@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 from control_plane import audit
 from control_plane.domain import names
 from control_plane.domain.errors import ConflictError
-from control_plane.registry import fleet, servers, tenants, workflow_records
+from control_plane.registry import fleet, moves, servers, tenants, workflow_records
 from control_plane.registry.servers import READY
 from control_plane.registry.tables import DatabaseRow, TenantRow
 from control_plane.registry.workflow_records import UNENDED
@@ -62,8 +62,11 @@ def rotate_database(
     """As `rotate`, whoever lives in that database, whose row the caller has locked."""
     if database.state != READY:
         raise NotRotatableError(f"{database.name} is {database.state}")
-    if going_on := _going_on(session, database.id):
+    if going_on := login_changes(session, database.id):
         raise NotRotatableError(f"the login of {database.name} is being changed: {going_on[0]}")
+    if moving := moves.on_their_way(session, database.id):
+        slugs = ", ".join(slug for _, slug in moving)
+        raise NotRotatableError(f"{slugs} is being moved out of {database.name}, or into it: wait until it has arrived")
     fleet.keep_still(session)
     if database.next_login is None:
         database.next_login = names.other_login(database.name, database.login)
@@ -71,7 +74,8 @@ def rotate_database(
     return workflow_records.start(session, workflows, ROTATE, database.id, actor)
 
 
-def _going_on(session: Session, database_id: UUID) -> Sequence[str]:
+def login_changes(session: Session, database_id: UUID) -> Sequence[str]:
+    """The workflows that are changing the login of that database."""
     recent = workflow_records.of_subject(session, database_id, _RECENT)
     return [row.id for row in recent if row.kind == ROTATE and row.state in UNENDED]
 

@@ -10,9 +10,12 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from datetime import timedelta
 from uuid import UUID
 
+from control_plane.domain.moving import MOVING
 from control_plane.domain.tenant import Model, Status
+from control_plane.registry.moves import FILLING, KEPT
 from control_plane.registry.servers import WARM
 from migrations.fleet.chains import HOME, Chain
 from provisioning.doctor.findings import Check, Finding, Severity
@@ -21,6 +24,9 @@ from provisioning.doctor.roll import Roll, RollDatabase, RollHome
 from provisioning.doctor.servers import ServerSeen
 
 INSTALL_KEY = "install the one that the master key gives for it: Builder.install_key in provisioning/databases.py"
+
+MOVE_LONG_AFTER = timedelta(hours=1)
+MOVE_OVERDUE_AFTER = timedelta(minutes=10)
 
 HOME_MISSING = Check(
     "home_missing",
@@ -48,6 +54,24 @@ SILO_SHARED = Check(
     Severity.ERROR,
     "more than one tenant lives in a silo",
     "move all but one to homes of their own",
+)
+MOVE_LONG = Check(
+    "move_long",
+    Severity.WARNING,
+    "a move goes on for long; its server keeps all that is written meanwhile",
+    "see what it waits for: copyhold tenant moves {object}; or cancel it: copyhold tenant move {object} --cancel",
+)
+MOVE_OVERDUE = Check(
+    "move_overdue",
+    Severity.WARNING,
+    "the home that a tenant has left ought to have gone by now",
+    "see that a worker runs, and what keeps it: copyhold tenant moves {object}",
+)
+MOVE_DIFFERS = Check(
+    "move_differs",
+    Severity.ERROR,
+    "a tenant's two homes did not have the same rows when it was switched; the old one is kept",
+    "compare them; then have it back (copyhold tenant move {object} --back), or give the old one up (--settle --yes)",
 )
 REVISION_DRIFT = Check(
     "revision_drift",
@@ -154,7 +178,7 @@ class Expected:
 
 def compare(roll: Roll, seen: Seen, expected: Expected) -> list[Finding]:
     """All that differs."""
-    found = [*_tenants(roll), *_servers(roll, seen)]
+    found = [*_tenants(roll), *_moves(roll), *_servers(roll, seen)]
     for database in roll.databases:
         home = seen.homes.get(database.id)
         if home is None or database.home_revision is None:
@@ -172,6 +196,21 @@ def _tenants(roll: Roll) -> Iterator[Finding]:
         yield TENANT_STUCK.finding(object=slug, detail=f"since {since:%Y-%m-%d %H:%M} UTC")
     for slug, reason in roll.failed:
         yield TENANT_FAILED.finding(object=slug, detail=reason)
+
+
+def _moves(roll: Roll) -> Iterator[Finding]:
+    for move in roll.moves:
+        why = f": {move.reason}" if move.reason else ""
+        if move.differs:
+            yield MOVE_DIFFERS.finding(object=move.slug, detail=move.reason)
+        elif move.phase in MOVING and move.age > MOVE_LONG_AFTER:
+            yield MOVE_LONG.finding(object=move.slug, detail=f"{move.phase} for {_hours(move.age)}{why}")
+        elif move.phase not in MOVING and move.overdue > MOVE_OVERDUE_AFTER:
+            yield MOVE_OVERDUE.finding(object=move.slug, detail=f"for {_hours(move.overdue)}{why}")
+
+
+def _hours(time: timedelta) -> str:
+    return f"{time.total_seconds() / 3600:.1f} h"
 
 
 def _servers(roll: Roll, seen: Seen) -> Iterator[Finding]:
@@ -227,6 +266,9 @@ def _fences(database: RollDatabase, seen: HomeSeen, homes: tuple[RollHome, ...])
         if home.state == "left" or home.status is Status.CLOSED:
             if fence is not None and fence.state == "open" and (home.state != "left" or home.tenant_id not in current):
                 yield FENCE_STATE.finding(**subject, detail="it was left or closed, and its fence here is open")
+        elif home.state in {FILLING, KEPT}:
+            if fence is not None and fence.state == "open":
+                yield FENCE_STATE.finding(**subject, detail="the tenant lives elsewhere, and its fence here is open")
         elif home.state == "current" and home.status in LIVED_IN:
             if fence is None:
                 yield FENCE_MISSING.finding(**subject)

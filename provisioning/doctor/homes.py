@@ -43,7 +43,7 @@ CATALOGUE_OPEN = Check(
     "catalogue_open",
     Severity.WARNING,
     "tenants could use PostgreSQL's own functions and views against each other, and the administrator is no superuser",
-    "have a superuser run what `copyhold server hardening` prints, in template1 and in the databases that are there",
+    "have a superuser run what `copyhold server hardening {server}` prints",
 )
 """Told once a server: stands for all of OF_A_SUPERUSER where nobody of ours can see to them."""
 OF_A_SUPERUSER = frozenset({"taken_function", "taken_view", "language_usage", "leakproof_function"})

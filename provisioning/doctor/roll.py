@@ -9,12 +9,14 @@ from uuid import UUID
 
 from sqlalchemy import Engine
 
+from control_plane.domain.moving import Phase
 from control_plane.domain.server import Server
 from control_plane.domain.tenant import Model, Status
-from control_plane.registry import census, fleet, servers
+from control_plane.registry import census, fleet, moves, servers
 from control_plane.registry.engine import transaction
 from control_plane.registry.fleet import Revisions
 from control_plane.registry.servers import READY
+from control_plane.registry.tables import MoveRow
 
 STUCK_AFTER = timedelta(minutes=10)
 """A home is made in seconds; a workflow that has done nothing for this long is not going to."""
@@ -38,7 +40,7 @@ class RollDatabase:
 
 @dataclass(frozen=True, kw_only=True)
 class RollHome:
-    """A tenant's home: building, current or left. `epoch` is None unless the tenant's route leads there."""
+    """A tenant's home: filling, current, kept or left. `epoch` is None unless the tenant's route leads there."""
 
     tenant_id: UUID
     slug: str
@@ -47,6 +49,21 @@ class RollHome:
     schema: str
     state: str
     epoch: int | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class RollMove:
+    """A move that has not ended."""
+
+    tenant_id: UUID
+    slug: str
+    phase: Phase
+    age: timedelta
+    overdue: timedelta
+    """For how long what was left ought to have gone; below zero: it is kept yet."""
+    reason: str | None
+    differs: bool
+    """Whether the two homes did not have the same rows at the switch."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,6 +78,8 @@ class Roll:
     """Slugs of tenants whose home is being made and nothing happens, and since when."""
     failed: tuple[tuple[str, str], ...]
     """Slugs of tenants whose home could not be made, and why."""
+    moves: tuple[RollMove, ...] = ()
+    """Those that are open."""
 
     def databases_on(self, server: str) -> tuple[RollDatabase, ...]:
         """Those of one server."""
@@ -105,4 +124,17 @@ def read_roll(engine: Engine) -> Roll:
                 (slug, since) for _, slug, since in census.silent_for(session, Status.PROVISIONING, STUCK_AFTER)
             ),
             failed=tuple((row.slug, row.failure or "") for row in census.tenants_in(session, Status.FAILED)),
+            moves=tuple(_move(*each) for each in moves.open_ones(session)),
         )
+
+
+def _move(row: MoveRow, slug: str, age: timedelta, overdue: timedelta | None) -> RollMove:
+    return RollMove(
+        tenant_id=row.tenant_id,
+        slug=slug,
+        phase=Phase(row.phase),
+        age=age,
+        overdue=overdue if overdue is not None else timedelta(0),
+        reason=row.reason,
+        differs=row.verified is False,
+    )

@@ -60,6 +60,8 @@ class Known:
     """Runs over the fleet that are recorded as going on, by nobody."""
     lost_workflows: tuple[str, ...]
     """Workflows that are recorded as going on, and of which the engine has nothing to do any more."""
+    moving: frozenset[UUID] = frozenset()
+    """Tenants with a move that has not ended."""
 
     def database(self, server: str, name: str) -> KnownDatabase | None:
         """The one of that name there."""

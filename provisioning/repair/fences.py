@@ -29,7 +29,8 @@ def set_as_the_roll_asks(estate: Estate, server: str, database: str, tenant_id: 
         homes = _homes_there(session, server, database, tenant_id)
         epoch = next((epoch for home, epoch in homes if home.state == "current" and epoch is not None), None)
         wanted = FENCE_OF.get(status) if epoch is not None else None
-        if closing or status is Status.CLOSED or (homes and all(home.state == "left" for home, _ in homes)):
+        left = homes and all(home.state in {"left", "kept"} for home, _ in homes)
+        if closing or status is Status.CLOSED or left:
             wanted = "closed"
         if wanted is None or (wanted == "open" and not may_open):
             return False

@@ -52,6 +52,7 @@ def read_known(estate: Estate, workflows: DurableWorkflows, grace: timedelta) ->
         ill_stocked=tuple(name for name, ids in sorted(ill_stocked.items()) if not ids & going_on),
         dead_runs=dead_runs,
         lost_workflows=tuple(each for each in unended if each not in going_on),
+        moving=frozenset(move.tenant_id for move in roll.moves),
     )
     return known, roll
 

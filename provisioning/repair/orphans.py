@@ -42,13 +42,7 @@ def is_orphan_login(known: Known, server: str, role: str) -> bool:
 
 def is_of_a_move(known: Known, name: str) -> bool:
     """Whether a slot or publication belongs to a move that goes on, or may be taken back."""
-    tenant_id = named_after(name)
-    tenant = known.tenants.get(tenant_id) if tenant_id is not None else None
-    if tenant is None:
-        return False
-    return tenant.status is Status.MOVING or any(
-        home.state in {"building", "left"} for home in known.homes_of(tenant.id)
-    )
+    return named_after(name) in known.moving
 
 
 def is_unfinished(tenant: KnownTenant) -> bool:

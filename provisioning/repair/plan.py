@@ -235,6 +235,8 @@ class _Planner:
             if home is not None:
                 if tenant is not None and home.state == "current":
                     yield from self._fence(each, tenant, home.epoch)
+                elif home.state == "kept" and each.fence is not None and each.fence.state == "open":
+                    yield _set_fence(each, tenant, "closed", "a home that was left is open still")
             elif each.fence is not None and key in left:
                 if each.fence.state == "open":
                     yield _set_fence(each, tenant, "closed", "a home that was left is open still")

@@ -47,10 +47,6 @@ def test_the_help_lists_every_command() -> None:
     assert all(name in said.out for name in main.COMMANDS)
 
 
-def test_what_comes_later_is_not_offered_yet() -> None:
-    assert "  move " not in shell("tenant", "--help").out
-
-
 def test_alone_it_shows_its_help() -> None:
     said = shell()
     assert said.code == 2

@@ -15,6 +15,7 @@ from sqlalchemy import select
 
 from control_plane.domain import names
 from control_plane.domain.lifecycle import TransitionError
+from control_plane.domain.moving import Phase
 from control_plane.domain.route import Role
 from control_plane.domain.tenant import Model, Plan, Status
 from control_plane.registry import exports, placing, servers, tenants, warm, workflow_records
@@ -22,9 +23,10 @@ from control_plane.registry import workflows as kinds
 from control_plane.registry.engine import transaction
 from control_plane.registry.servers import READY
 from control_plane.registry.tables import WorkflowRow
-from control_plane.tenants import exporting, rotating, service
+from control_plane.tenants import exporting, moving, rotating, service
 from migrations.fleet.chains import HOME
 from provisioning.exports import manifest
+from tests.moves.whole import journeys
 from tests.platform_under_test import PlatformUnderTest, TenantUnderTest
 from tests.provisioning import stock
 from tests.provisioning.erased import AT_ONCE, close, fence_of, left_of, place_of, reopen, row_of, tombstone
@@ -260,8 +262,73 @@ class Replenish(Life):
         assert stock.on_the_server(self.platform)[0] == known
 
 
+class Move(_OfATenant):
+    """From the pool into a schema, or out of one."""
+
+    kind, status, fence = kinds.MOVE, Status.ACTIVE, "open"
+    models: ClassVar[tuple[Model, ...]] = (Model.POOL, Model.BRIDGE)
+
+    def wish(self) -> UUID:
+        until(lambda: not _at_work(self.platform, self.tenant.id), what="nothing else is done to it")
+        return journeys.begin(self.tenant, Model.BRIDGE if self.model is Model.POOL else Model.POOL)
+
+    def check(self, undisturbed: TenantUnderTest) -> None:
+        super().check(undisturbed)
+        assert journeys.home_of(self.tenant)[0] is not self.model
+        assert self.tenant.route.epoch == 2
+
+
+class MoveBack(Move):
+    """What has been done is undone."""
+
+    kind, models = kinds.MOVE_BACK, (Model.POOL,)
+
+    def prepare(self) -> None:
+        move_id = super().wish()
+        journeys.wait_for(self.platform, move_id, Phase.KEPT)
+
+    def wish(self) -> UUID:
+        until(lambda: not _at_work(self.platform, self.tenant.id), what="nothing else is done to it")
+        return journeys.begin_back(self.tenant)
+
+    def check(self, undisturbed: TenantUnderTest) -> None:
+        _OfATenant.check(self, undisturbed)
+        assert journeys.home_of(self.tenant)[0] is self.model
+        assert self.tenant.route.epoch == 3
+
+
+class TidyMove(MoveBack):
+    """What was left is given up."""
+
+    kind = kinds.TIDY_MOVE
+
+    def wish(self) -> UUID:
+        journeys.settle(self.tenant)
+        with transaction(self.platform.engine) as session:
+            (move_id,) = moving.tidy_due(session, self.platform.workflows, "tests")
+        return move_id
+
+    def check(self, undisturbed: TenantUnderTest) -> None:
+        journeys.assert_one_home(self.tenant, Model.BRIDGE, 2, served=False)
+
+
 LIVES: Mapping[str, type[Life]] = {
-    life.kind: life for life in (Provision, Suspend, Resume, Close, Reopen, Erase, Export, Rotate, Grow, Replenish)
+    life.kind: life
+    for life in (
+        Provision,
+        Suspend,
+        Resume,
+        Close,
+        Reopen,
+        Erase,
+        Export,
+        Rotate,
+        Grow,
+        Replenish,
+        Move,
+        MoveBack,
+        TidyMove,
+    )
 }
 """By kind."""
 
@@ -274,6 +341,13 @@ def newcomer(platform: PlatformUnderTest, model: Model) -> TenantUnderTest:
     with transaction(platform.engine) as session:
         tenant_id = service.create(session, platform.workflows, wish, "tests").id
     return TenantUnderTest(platform=platform, id=tenant_id, slug=slug, model=model, key="")
+
+
+def _at_work(platform: PlatformUnderTest, tenant_id: UUID) -> bool:
+    with transaction(platform.engine) as session:
+        row = tenants.get(session, tenant_id)
+        assert row.workflow_id is not None
+        return workflow_records.get(session, row.workflow_id).state in workflow_records.UNENDED
 
 
 def newest(platform: PlatformUnderTest, kind: str, subject: UUID) -> str:

@@ -80,7 +80,7 @@ homes = st.builds(
     ),
     ids,
     ids,
-    st.sampled_from(["current", "building", "left"]),
+    st.sampled_from(["current", "filling", "kept", "left"]),
     st.booleans(),
 )
 

@@ -111,6 +111,12 @@ class RemoteServer:
         dsn = make_conninfo(host=str(self.folder), port=self.port, dbname=database, user=SUPERUSER)
         return psycopg.connect(dsn, autocommit=True, prepare_threshold=None)
 
+    def psql(self, script: str) -> None:
+        """Have its superuser run a script; it ends at the first error."""
+        words = ["--no-psqlrc", "--quiet", "--set=ON_ERROR_STOP=1", f"--host={self.folder}", f"--port={self.port}"]
+        command = [newest_postgres().program("psql"), *words, f"--username={SUPERUSER}", "postgres"]
+        subprocess.run(command, input=script, env=environment_for_servers(), check=True, text=True, capture_output=True)
+
     def set_password(self, role: str, password: str | None = None) -> str:
         """Give a role a password, as its superuser; another one when none is told."""
         self.passwords[role] = password = password or secrets.token_urlsafe(16)

@@ -16,7 +16,7 @@ from control_plane.registry.engine import transaction
 from provisioning.doctor.examine import examine
 from provisioning.doctor.findings import Severity
 from provisioning.pooler.render import LOGINS_FILE
-from provisioning.roles import catalogue_sql
+from provisioning.repair.dropping import disown
 from tests.platform_under_test import TenantUnderTest, copyhold
 from tests.servers.certificates import Authority
 from tests.servers.far import NAME, Far, database_of, far_platform, home_of
@@ -186,9 +186,8 @@ def test_the_doctor_tells_what_only_its_superuser_can_do_and_is_content_once_it_
     errors = [each for each in found if each.severity is Severity.ERROR]
     assert {each.check for each in errors} == {"durability"}, "the server under test writes nothing to a disk"
     assert [each.check for each in found].count("catalogue_open") == 1
-    for name in {database_of(tenant).name for tenant in living.values()}:
-        with far.remote.superuser(name) as superuser:
-            superuser.execute(catalogue_sql().encode())
+    far.remote.psql(command(far, "server", "hardening", NAME))
+    living[Model.SILO] = far.tenant(Model.SILO)
     left = [each for each in examine(far.platform.estate).findings if each.server == NAME]
     assert [each for each in left if each.check == "catalogue_open"] == []
     for tenant in living.values():
@@ -226,9 +225,11 @@ def test_a_login_that_is_gone_is_made_again_with_its_password(far: Far, living: 
     login = sql.Identifier(row.login)
     with far.remote.superuser(row.name) as superuser:
         superuser.execute(sql.SQL("ALTER ROLE {} NOLOGIN").format(login))
-        superuser.execute("SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE usename = %s", [row.login])
-        superuser.execute(sql.SQL("DELETE FROM tenancy.logins; REASSIGN OWNED BY {0} TO postgres").format(login))
-        superuser.execute(sql.SQL("DROP OWNED BY {0} CASCADE; DROP ROLE {0}").format(login))
-    command(far, "doctor", "--repair", "--yes")
+        end = "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE usename = %s"
+        superuser.execute(end, [row.login])
+        superuser.execute("DELETE FROM tenancy.logins")
+        disown(superuser, row.login)
+        superuser.execute(sql.SQL("DROP ROLE {}").format(login))
+    copyhold("doctor", "--repair", "--yes", "--data", str(far.platform.data), check=False)
     until(lambda: tenant.http.get("/api/me").status_code == 200, what="it is served again")
     write_something(tenant)

@@ -35,23 +35,23 @@ _NETWORK = "its subnets or security groups do not fit (no free address, no DNS, 
 _KEY = "RDS cannot use its KMS key: enable the key and let RDS use it; after 7 days only a backup brings the data back"
 WHAT_TO_DO = {
     "failed": (
-        "AWS could not bring it up; look at its events in RDS, then destroy it without a final snapshot and ensure it "
-        "again, or restore its last snapshot"
+        "AWS could not bring it up; look at its events in RDS, then remove it without a snapshot and add it again, "
+        "or restore its last snapshot"
     ),
     "storage-full": "raise storage_gib and modify it; until then it takes no writes",
     "incompatible-parameters": _PARAMETERS,
     "incompatible-network": _NETWORK,
     "incompatible-option-group": "its option group does not fit its version; give it the default one",
-    "incompatible-restore": "it could not be restored; destroy it without a final snapshot, restore another one",
+    "incompatible-restore": "it could not be restored; remove it without a snapshot, restore another one",
     "incompatible-credentials": "the secret of its master password cannot be read; restore the secret and its KMS key",
-    "incompatible-create": "AWS cannot make it with these settings; destroy it, change its shape, and ensure it again",
+    "incompatible-create": "AWS cannot make it with these settings; remove it, change its shape, and add it again",
     "insufficient-capacity": "AWS has none of that class there; choose another instance class, or wait",
     "inaccessible-encryption-credentials": _KEY,
     "inaccessible-encryption-credentials-recoverable": _KEY,
     "restore-error": "restoring failed; look at its events in RDS",
 }
 AFTER_A_LOSS = (
-    "restore its last snapshot under this name; or, to begin with an empty one, destroy the server here, then ensure it"
+    "restore its last snapshot under this name; or, to begin with an empty one, remove the server here, then add it"
 )
 NO_LAST_SNAPSHOT = frozenset({"failed", "incompatible-restore", "incompatible-network"})
 """RDS takes no snapshot of an instance in these."""
@@ -92,7 +92,7 @@ class RdsStatus:
         if self.state is State.ABSENT:
             raise self.error(f"is gone, or was never made; {AFTER_A_LOSS}")
         if self.state is State.LEAVING:
-            raise self.error("is being deleted; wait until it is gone, then ensure the server again")
+            raise self.error("is being deleted; wait until it is gone, then add the server again")
         if self.state is State.BROKEN:
             todo = WHAT_TO_DO.get(self.word, "look at its events in RDS, which say what does not fit")
             raise self.error(f"is {self.word}: {todo}")

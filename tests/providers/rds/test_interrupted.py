@@ -143,7 +143,7 @@ def test_after_a_dead_deletion_the_server_is_made_again_or_it_is_said_why_not(
     deleted = INSTANCE not in fake.world.instances
     forgotten = DELETION.index("untag_resource") + 1
     if deleted and (number, after) < (forgotten, True):
-        with pytest.raises(ProviderError, match="destroy the server here"):
+        with pytest.raises(ProviderError, match="remove the server here"):
             run(slow_cloud, make, slow_cloud.aws)
         run(slow_cloud, destroy, slow_cloud.aws)
     run(slow_cloud, make, slow_cloud.aws)

@@ -1,0 +1,73 @@
+"""What staff do to have tenants move, and see of it; each in one transaction."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from uuid import UUID
+
+from sqlalchemy.orm import Session
+
+from control_plane.api.admin.move_schemas import EndOut, MoveList, MoveOut, NewMove
+from control_plane.domain.tenant import Model
+from control_plane.registry import moves, tenants
+from control_plane.registry.tables import MoveRow
+from control_plane.registry.workflows import Workflows
+from control_plane.settings import Settings
+from control_plane.tenants import moving
+
+LISTED = 50
+
+
+def begin(session: Session, workflows: Workflows, settings: Settings, ref: str, new: NewMove, actor: str) -> MoveOut:
+    """The move that was begun."""
+    row = moving.request(
+        session,
+        workflows,
+        tenants.find(session, ref, lock=True),
+        actor,
+        model=new.model,
+        server=new.server,
+        undo_window=timedelta(seconds=new.undo_window_s),
+        full_at=settings.limits.full_at,
+    )
+    return _shown(session, row)
+
+
+def back(session: Session, workflows: Workflows, ref: str, actor: str) -> MoveOut:
+    """The move, which is being taken back."""
+    return _shown(session, moving.back(session, workflows, tenants.find(session, ref, lock=True), actor))
+
+
+def cancel(session: Session, ref: str, actor: str) -> MoveOut:
+    """The move, which ends where it began."""
+    return _shown(session, moving.cancel(session, tenants.find(session, ref, lock=True), actor))
+
+
+def settle(session: Session, ref: str, actor: str) -> MoveOut:
+    """The move, whose old home is cleaned up."""
+    return _shown(session, moving.settle(session, tenants.find(session, ref, lock=True), actor))
+
+
+def details(session: Session, move_id: UUID) -> MoveOut:
+    """How far a move is; NotFoundError for an unknown one."""
+    return _shown(session, moves.get(session, move_id))
+
+
+def list_moves(session: Session, ref: str) -> MoveList:
+    """The tenant's newest ones."""
+    row = tenants.find(session, ref)
+    return MoveList(items=[_shown(session, each) for each in moves.of_tenant(session, row.id, LISTED)])
+
+
+def _shown(session: Session, row: MoveRow) -> MoveOut:
+    session.flush()
+    session.refresh(row)
+    own = {name: getattr(row, name) for name in MoveOut.model_fields if name not in {"source", "target"}}
+    return MoveOut(source=_end(session, row.source_id), target=_end(session, row.target_id), **own)
+
+
+def _end(session: Session, home_id: UUID | None) -> EndOut | None:
+    end = moves.end_of(session, home_id)
+    if end is None:
+        return None
+    return EndOut(server=end.server, database=end.database, db_schema=end.schema, model=Model(end.model))

@@ -1,0 +1,65 @@
+"""Asking a home and its server what a move has to know before it begins. Changes nothing."""
+
+from __future__ import annotations
+
+from control_plane.registry import fleet
+from control_plane.registry.engine import transaction
+from control_plane.registry.tables import TargetRow
+from provisioning.building import Place
+from provisioning.estate import Estate
+from provisioning.moves.errors import UnmovableError, at_source
+from provisioning.moves.obstacles import obstacles
+from provisioning.moves.places import source_of
+from provisioning.moves.preconditions import Facts
+from provisioning.moves.tables import tables_of
+from provisioning.moves.trips import end_of
+from provisioning.roles import Connection
+
+_OLDEST = """
+SELECT a.pid, a.usename, a.datname, extract(epoch FROM clock_timestamp() - a.xact_start)::float
+  FROM pg_stat_activity a
+ WHERE a.backend_xid IS NOT NULL AND a.pid <> pg_backend_pid()
+ ORDER BY a.xact_start LIMIT 1
+"""
+_UNINDEXED = """
+SELECT c.conname FROM pg_constraint c
+ WHERE c.contype = 'f' AND c.connamespace = %s::text::regnamespace AND c.conparentid = 0
+   AND NOT EXISTS (SELECT FROM pg_index i
+                    WHERE i.indrelid = c.conrelid AND i.indisvalid
+                      AND (i.indkey::int2[])[0:cardinality(c.conkey) - 1] @> c.conkey)
+ ORDER BY c.conname
+"""
+
+
+def gather(estate: Estate, source: Place) -> Facts:
+    """All of it; psycopg.Error or SourceGoneError when the server does not answer."""
+    with transaction(estate.engine) as session:
+        wanted = fleet.wanted(session)
+        row = session.get(TargetRow, (source.database.id, source.home.schema))
+    with estate.builder(source.server).admin(source.database.name) as admin:
+        oldest = admin.execute(_OLDEST).fetchone()
+        quoted = admin.execute("SELECT quote_ident(%s)", [source.home.schema]).fetchone()
+        unindexed = admin.execute(_UNINDEXED, quoted).fetchall()
+        version = admin.info.server_version
+    with source_of(end_of(estate, source)) as mover, at_source(mover):
+        found = obstacles(mover)
+        unmovable = _unmovable(estate, source, mover)
+    return Facts(
+        server=source.server.name,
+        version=version,
+        obstacles=tuple(found),
+        oldest_writer=f"process {oldest[0]} of {oldest[1]} in {oldest[2]}, for {oldest[3]:.0f} s" if oldest else None,
+        oldest_writer_s=oldest[3] if oldest else 0.0,
+        revisions=(source.database.home_revision, row.revision if row is not None else None),
+        wanted=(wanted.home, wanted.tenant),
+        unmovable=unmovable,
+        unindexed=tuple(name for (name,) in unindexed),
+    )
+
+
+def _unmovable(estate: Estate, source: Place, mover: Connection) -> str | None:
+    try:
+        tables_of(mover, source.home.schema, estate.app.metadata)
+    except UnmovableError as error:
+        return error.message
+    return None

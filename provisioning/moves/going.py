@@ -1,0 +1,244 @@
+"""What the steps of a move do, there and back. Each may be repeated: it looks at the phase on record first."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import timedelta
+from uuid import UUID
+
+import psycopg
+import structlog
+from sqlalchemy import func
+from sqlalchemy.orm import Session
+
+from control_plane import audit
+from control_plane.domain.errors import CopyholdError
+from control_plane.domain.moving import PASSED, RULES, Phase
+from control_plane.domain.tenant import Status
+from control_plane.registry import moves, tenants
+from control_plane.registry.moves import Held
+from control_plane.registry.tables import MoveRow
+from provisioning.building import Place
+from provisioning.estate import Estate
+from provisioning.inside import Inside
+from provisioning.moves import fences
+from provisioning.moves.copying import Progress, sizes
+from provisioning.moves.errors import at_source, at_target
+from provisioning.moves.fences import OPEN
+from provisioning.moves.following import Follower
+from provisioning.moves.places import source_of, target_of
+from provisioning.moves.switching import HandOver, Outcome, catch_up, hand_over
+from provisioning.moves.tables import Table
+from provisioning.moves.trips import Trip, end_of, holding_trip, read_locked, refuse_if_cancelled
+from provisioning.moves.ways import (
+    clear_way_back,
+    clear_way_there,
+    erase_tenant,
+    moved_tables,
+    prepare_way_back,
+    way_back,
+    way_there,
+)
+
+ACTOR = "worker"
+TOLD_EVERY_S = 0.5
+log = structlog.get_logger()
+
+
+def carry_over(estate: Estate, inside: Inside, move_id: UUID) -> None:
+    """Copy the tenant, follow it, switch it. A try before that ended on the way is undone, and all begins anew."""
+    with holding_trip(estate, move_id) as (held, trip):
+        if trip.phase in PASSED:
+            return
+        source, target = end_of(estate, trip.source), end_of(estate, trip.chosen)
+        _begin_anew(held, trip, estate)
+        tables = moved_tables(source, target, estate.app.metadata)
+        rows = _count(held, trip, estate, tables)
+        check = _Check(held, move_id)
+        with way_there(
+            source, target, tables, trip.tenant_id, tell=check.copied, waiting=lambda _: check()
+        ) as follower:
+            check.tell()
+            _phase(held, move_id, Phase.FOLLOWING)
+            if trip.window_s:
+                with source_of(source) as watcher:
+                    catch_up(follower, watcher, check)
+                prepare_way_back(target, tables, trip.tenant_id, waiting=lambda _: _pumped(follower))
+            _phase(held, move_id, Phase.FREEZING)
+            work = HandOver(
+                estate=estate,
+                inside=inside,
+                held=held,
+                trip=trip,
+                old=trip.source,
+                new=trip.chosen,
+                tables=tables,
+                forth=True,
+                keep=bool(trip.window_s),
+                rows=rows,
+            )
+            _record(held, trip, hand_over(work, follower, check))
+
+
+def arrive(estate: Estate, move_id: UUID) -> None:
+    """The new home open, the old one closed and kept; the tenant is active again."""
+    with holding_trip(estate, move_id) as (held, trip):
+        if trip.phase is not Phase.SWITCHED:
+            return
+        source, target = end_of(estate, trip.source), end_of(estate, trip.chosen)
+        _open(estate, trip, trip.chosen)
+        with whatever_answers(trip, "source"):
+            with source_of(source) as old, at_source(old):
+                fences.shut(old, trip.tenant_id)
+            clear_way_there(source, target, trip.tenant_id)
+        with held.transaction() as session:
+            row, _ = read_locked(session, move_id)
+            moves.change_phase(row, Phase.KEPT)
+            # What is not the same is not given up before somebody has looked at it.
+            row.undo_until = func.now() + timedelta(seconds=row.undo_window_s) if row.verified is not False else None
+            if not row.undo_window_s:
+                row.revision = None
+            _active_again(session, row, "tenant.moved", trip)
+
+
+def carry_back(estate: Estate, inside: Inside, move_id: UUID) -> None:
+    """Bring the rest of what has changed since into the old home, and switch back."""
+    with holding_trip(estate, move_id) as (held, trip):
+        if trip.phase is not Phase.RETURNING:
+            return
+        new, old = end_of(estate, trip.chosen), end_of(estate, trip.source)
+        with target_of(new) as connection, at_target(connection):
+            fences.thaw(connection, trip.tenant_id, trip.epoch)  # of a try that ended in the midst of it
+        tables = moved_tables(new, old, estate.app.metadata)
+        check = _Check(held, move_id)
+        with way_back(new, old, tables, trip.tenant_id) as follower:
+            work = HandOver(
+                estate=estate,
+                inside=inside,
+                held=held,
+                trip=trip,
+                old=trip.chosen,
+                new=trip.source,
+                tables=tables,
+                forth=False,
+            )
+            _record(held, trip, hand_over(work, follower, check))
+
+
+def arrive_back(estate: Estate, move_id: UUID) -> None:
+    """The old home open, the one that was come from closed; what is left there is cleaned up next."""
+    with holding_trip(estate, move_id) as (held, trip):
+        if trip.phase is not Phase.RETURNED:
+            return
+        _open(estate, trip, trip.source)
+        with whatever_answers(trip, "target"), target_of(end_of(estate, trip.chosen)) as new, at_target(new):
+            fences.shut(new, trip.tenant_id)
+        with held.transaction() as session:
+            row, _ = read_locked(session, move_id)
+            if row.verified is not False:
+                moves.change_phase(row, Phase.CLEANING)
+            _active_again(session, row, "tenant.moved_back", trip)
+
+
+class _Check:
+    """Asked now and then whether to go on; tells meanwhile how far the copy is."""
+
+    def __init__(self, held: Held, move_id: UUID) -> None:
+        self._held, self._move_id = held, move_id
+        self._rows = self._bytes = 0
+        self._asked = 0.0
+
+    def copied(self, progress: Progress) -> None:
+        self._rows, self._bytes = progress.rows, progress.bytes
+        self()
+
+    def __call__(self) -> None:
+        if time.monotonic() - self._asked >= TOLD_EVERY_S:
+            self.tell()
+
+    def tell(self) -> None:
+        """Whenever it was asked last."""
+        self._asked = time.monotonic()
+        with self._held.transaction() as session:
+            moves.record_progress(session, self._move_id, rows=self._rows, bytes_=self._bytes)
+            row = moves.get(session, self._move_id)
+            if RULES[Phase(row.phase)].can_cancel:
+                refuse_if_cancelled(row)
+
+
+def _pumped(follower: Follower) -> None:
+    follower.pump(0)
+
+
+def _begin_anew(held: Held, trip: Trip, estate: Estate) -> None:
+    """Undo what a try before has left: the tenant served, the new home empty. A first try has left nothing."""
+    source, target = end_of(estate, trip.source), end_of(estate, trip.chosen)
+    with source_of(source) as old, at_source(old):
+        fences.thaw(old, trip.tenant_id, trip.epoch)
+    if trip.phase is not Phase.PREPARING:
+        clear_ways(estate, trip)
+        erase_tenant(target, trip.tenant_id)
+    with held.transaction() as session:
+        row, _ = read_locked(session, trip.id)
+        refuse_if_cancelled(row)
+        moves.change_phase(row, Phase.COPYING)
+        row.rows = row.bytes = 0
+
+
+def _count(held: Held, trip: Trip, estate: Estate, tables: Sequence[Table]) -> int:
+    with source_of(end_of(estate, trip.source)) as source:
+        found = sizes(source, trip.source.home.schema, tables, trip.tenant_id)
+    total = sum(size.rows for size in found.values())
+    with held.transaction() as session:
+        moves.get(session, trip.id).rows_total = total
+    return total
+
+
+def _phase(held: Held, move_id: UUID, phase: Phase) -> None:
+    with held.transaction() as session:
+        row, _ = read_locked(session, move_id)
+        refuse_if_cancelled(row)
+        moves.change_phase(row, phase)
+
+
+def _record(held: Held, trip: Trip, outcome: Outcome) -> None:
+    said = "; ".join(map(str, outcome.differing))
+    if outcome.differing:
+        log.error("move_differs", tenant_id=str(trip.tenant_id), move=str(trip.id), tables=len(outcome.differing))
+    with held.transaction() as session:
+        row = moves.get(session, trip.id, lock=True)
+        row.stall_ms, row.verified = round(outcome.stall_ms, 1), not outcome.differing
+        if outcome.differing:
+            row.reason = f"the home that was left is kept, for the two did not have the same rows: {said}"
+            audit.record(session, ACTOR, "tenant.move_differs", trip.slug, tenant_id=trip.tenant_id, tables=said)
+
+
+def _open(estate: Estate, trip: Trip, place: Place) -> None:
+    with target_of(end_of(estate, place)) as connection, at_target(connection):
+        fences.put(connection, trip.tenant_id, trip.epoch, OPEN)
+
+
+def _active_again(session: Session, row: MoveRow, action: str, trip: Trip) -> None:
+    tenant = tenants.get(session, row.tenant_id, lock=True)
+    if Status(tenant.status) is Status.MOVING:
+        tenants.change_status(tenant, Status.ACTIVE)
+    facts = {"epoch": trip.epoch, "stall_ms": row.stall_ms, "verified": row.verified}
+    audit.record(session, ACTOR, action, trip.slug, tenant_id=row.tenant_id, **facts)
+
+
+@contextmanager
+def whatever_answers(trip: Trip, end: str) -> Iterator[None]:
+    """Go on when an end that the tenant has left does not answer: its epoch alone keeps everybody out of there."""
+    try:
+        yield
+    except (psycopg.Error, CopyholdError) as error:
+        log.warning("move_end_silent", move=str(trip.id), end=end, error=type(error).__name__)
+
+
+def clear_ways(estate: Estate, trip: Trip) -> None:
+    """Leave no slot, no publication and no progress of either way, whatever there is of them."""
+    source, target = end_of(estate, trip.source), end_of(estate, trip.chosen)
+    clear_way_there(source, target, trip.tenant_id)
+    clear_way_back(target, source, trip.tenant_id)

@@ -1,0 +1,57 @@
+"""What has to be true before a tenant is moved, as a pure function of facts: each objection says what to do."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+LONG_TRANSACTION_S = 60.0
+"""A stream cannot begin before every transaction that writes has ended. The app's own end by themselves before that."""
+OLDEST_VERSION = 150000
+"""Publications of rows, and not of whole tables."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Facts:
+    """All that is asked about a move before it begins."""
+
+    server: str
+    """Where the tenant lives."""
+    version: int
+    obstacles: tuple[str, ...]
+    """What keeps that server from sending a stream, in words."""
+    oldest_writer: str | None
+    """The oldest transaction of the server that has written something, in words."""
+    oldest_writer_s: float
+    revisions: tuple[str | None, str | None]
+    """Of the home that is left: its database's and its own."""
+    wanted: tuple[str, str]
+    """At which homes are built now."""
+    unmovable: str | None
+    """What the tables themselves object, in words."""
+    unindexed: tuple[str, ...]
+    """References without an index: deleting what they refer to searches whole tables."""
+
+
+def objections(facts: Facts) -> list[str]:
+    """Everything that speaks against the move; nothing when it may begin."""
+    return [*_of_the_home(facts), *_of_the_server(facts)]
+
+
+def _of_the_home(facts: Facts) -> Iterator[str]:
+    if facts.revisions != facts.wanted:
+        here, there = (" and ".join(each or "none known" for each in of) for of in (facts.revisions, facts.wanted))
+        yield f"its home is at {here}, new ones are built at {there}: bring it there first (copyhold migrate up)"
+    if facts.unmovable is not None:
+        yield facts.unmovable
+    for reference in facts.unindexed:
+        yield f"the reference {reference} has no index, and the old rows could not be deleted in time: add one"
+
+
+def _of_the_server(facts: Facts) -> Iterator[str]:
+    if facts.version < OLDEST_VERSION:
+        yield f"{facts.server} is PostgreSQL {facts.version // 10000}: moves need 15"
+    for obstacle in facts.obstacles:
+        yield f"on {facts.server} {obstacle}"
+    if facts.oldest_writer is not None and facts.oldest_writer_s > LONG_TRANSACTION_S:
+        yield f"a transaction on {facts.server} goes on for too long: {facts.oldest_writer}; end it, or wait"

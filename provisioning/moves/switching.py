@@ -1,0 +1,270 @@
+"""Handing a tenant over to another home: freeze, the last changes, both homes compared, the route, open.
+
+Up to the commit in `_switch` the tenant lives in the old home and is thawed there, whatever fails; from it on in the
+new one. That commit is made by the connection that holds the tenant's lock, so that it cannot come late.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass, field
+from uuid import UUID
+
+import psycopg
+import structlog
+from sqlalchemy import func, update
+from sqlalchemy.orm import Session
+
+from control_plane.domain.errors import ConflictError, CopyholdError
+from control_plane.domain.moving import Phase
+from control_plane.registry import moves, tenants
+from control_plane.registry.moves import CURRENT, KEPT, Held
+from control_plane.registry.tables import HomeRow, RouteRow, TargetRow
+from provisioning.building import Place
+from provisioning.estate import Estate
+from provisioning.inside import Inside
+from provisioning.moves import fences, progress
+from provisioning.moves.comparing import Difference, Sum, differences, sums
+from provisioning.moves.errors import NotCaughtUpError, at_source, at_target
+from provisioning.moves.fences import FROZEN, OPEN, READY
+from provisioning.moves.following import Follower
+from provisioning.moves.places import freeze_view, log_end, source_of, target_of
+from provisioning.moves.sequences import advance_sequences
+from provisioning.moves.slots import back_name
+from provisioning.moves.tables import Table, tables_of
+from provisioning.moves.trips import Trip, end_of, refuse_if_cancelled
+from provisioning.roles import Connection
+
+CAUGHT_UP_S = 0.03
+"""What is still under way then is applied within the freeze. Frozen on "nothing to read" it took up to 776 ms."""
+CAUGHT_UP_TRIES = 100
+FREEZE_WAIT_MS = 200
+"""So long at most do requests wait for those before them, at each try."""
+FREEZE_PAUSE_S = 0.5
+"""Between two tries everybody is served."""
+FREEZE_GIVE_UP_S = 90.0
+"""Three times as long as the app's longest transaction."""
+FROZEN_S = 3.0
+"""So long at most is a tenant frozen; less than its requests wait."""
+FROZEN_TRIES = 5
+SMALL_ROWS = 5_000
+"""So many are compared before the switch, in some ten milliseconds; more than these on two snapshots after it."""
+log = structlog.get_logger()
+
+
+class FreezeError(ConflictError):
+    """The tenant could not be frozen: its own transactions take too long."""
+
+    code = "move_not_frozen"
+
+
+class DifferentError(CopyholdError):
+    """The two homes do not have the same rows. Nothing was switched."""
+
+    code = "move_different"
+
+
+class RouteChangedError(ConflictError):
+    """The tenant's route is not what it was when the move began."""
+
+    code = "move_route_changed"
+
+
+@dataclass(frozen=True, kw_only=True)
+class HandOver:
+    """From one home into the other, either way."""
+
+    estate: Estate
+    inside: Inside
+    held: Held
+    trip: Trip
+    old: Place
+    new: Place
+    tables: Sequence[Table]
+    forth: bool
+    """Whether it is the way there; the way back leaves nothing to come back by."""
+    keep: bool = False
+    """Whether what changes in the new home is to flow back."""
+    rows: int | None = None
+    """How many there are, as far as is known."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """What came of it."""
+
+    stall_ms: float
+    differing: Sequence[Difference]
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Hands:
+    """The connections that a freeze needs, opened before it: that takes longer than all the rest."""
+
+    old: Connection
+    new: Connection
+    old_view: Connection
+    new_view: Connection
+    new_tables: Sequence[Table] = field(default_factory=tuple)
+
+
+def catch_up(follower: Follower, source: Connection, check: Callable[[], None]) -> None:
+    """Apply what has changed until hardly anything is under way; `check` is asked meanwhile, and may raise."""
+    for _ in range(CAUGHT_UP_TRIES):
+        began, mark = time.monotonic(), follower.mark(source)
+        while not follower.has_passed(mark):
+            follower.pump()
+            check()
+        if time.monotonic() - began < CAUGHT_UP_S:
+            return
+
+
+def hand_over(work: HandOver, follower: Follower, check: Callable[[], None]) -> Outcome:
+    """Do all of it. FreezeError, DifferentError, NotCaughtUpError or what a server raises: the tenant is thawed then.
+
+    An error after the switch leaves it frozen in the new home, for whoever comes next to open: `Phase` says so.
+    """
+    tenant_id, epoch = work.trip.tenant_id, work.trip.epoch
+    with _hands(work) as hands:
+        with at_target(hands.new):
+            fences.put(hands.new, tenant_id, epoch + 1, READY)
+        # Through the pooler: those who come first would wait for its first connection there.
+        work.inside.try_out(work.trip.route_to(work.new, epoch + 1))
+        for left in reversed(range(FROZEN_TRIES)):
+            began = _freeze(work, follower, hands, check)
+            try:
+                seen = _last_changes(work, follower, hands)
+            except BaseException as error:
+                _thaw(work, hands)
+                if isinstance(error, NotCaughtUpError) and left:
+                    continue
+                raise
+            break
+        _switch(work, lambda: _thaw(work, hands))
+        with at_target(hands.new):
+            fences.put(hands.new, tenant_id, epoch + 1, OPEN)
+        stall_ms = (time.monotonic() - began) * 1000
+        with suppress(psycopg.Error):
+            fences.shut(hands.old, tenant_id)
+        return Outcome(stall_ms=stall_ms, differing=seen if seen is not None else _compared(work, hands))
+
+
+@contextmanager
+def _hands(work: HandOver) -> Iterator[_Hands]:
+    old, new = end_of(work.estate, work.old), end_of(work.estate, work.new)
+    with ExitStack() as stack:
+        opened = [stack.enter_context(connected) for connected in (source_of(old), target_of(new))]
+        views = [stack.enter_context(connected) for connected in (source_of(old), target_of(new))]
+        with at_target(opened[1]):
+            there = tables_of(opened[1], new.schema, work.estate.app.metadata)
+        yield _Hands(old=opened[0], new=opened[1], old_view=views[0], new_view=views[1], new_tables=there)
+
+
+def _freeze(work: HandOver, follower: Follower, hands: _Hands, check: Callable[[], None]) -> float:
+    """When it began; all who were inside have left."""
+    tenant_id, until = work.trip.tenant_id, time.monotonic() + FREEZE_GIVE_UP_S
+    while True:
+        catch_up(follower, hands.old, check)
+        began = time.monotonic()
+        with at_source(hands.old):
+            if fences.freeze(hands.old, tenant_id, work.trip.epoch, FREEZE_WAIT_MS):
+                return began
+        with work.estate.builder(work.old.server).admin(work.old.database.name) as admin:
+            waits_for = fences.who_is_inside(admin, tenant_id)
+        with work.held.transaction() as session:
+            row = moves.get(session, work.trip.id)
+            row.tries, row.reason = row.tries + 1, f"waits for {waits_for}"
+        if time.monotonic() > until:
+            raise FreezeError(f"{FreezeError().message[:-1]} ({waits_for})")
+        follower.pump(FREEZE_PAUSE_S)
+
+
+def _thaw(work: HandOver, hands: _Hands) -> None:
+    try:
+        fences.thaw(hands.old, work.trip.tenant_id, work.trip.epoch)
+    except psycopg.Error:
+        # Over another connection, then; a server that is gone is thawed by whoever tidies up.
+        with suppress(psycopg.Error, CopyholdError), source_of(end_of(work.estate, work.old)) as again:
+            fences.thaw(again, work.trip.tenant_id, work.trip.epoch)
+
+
+def _last_changes(work: HandOver, follower: Follower, hands: _Hands) -> Sequence[Difference] | None:
+    """Nobody writes any more: bring the rest, and have both homes seen as they are now. None when not compared yet."""
+    tenant_id, epoch = work.trip.tenant_id, work.trip.epoch
+    follower.wait_for_fence(epoch, FROZEN, deadline_s=FROZEN_S)
+    advance_sequences(hands.old, work.tables, hands.new, hands.new_tables)
+    with at_source(hands.old_view):
+        freeze_view(hands.old_view)
+    with at_target(hands.new_view):
+        freeze_view(hands.new_view)
+    seen = _compared(work, hands) if work.rows is not None and work.rows <= SMALL_ROWS else None
+    if seen:
+        raise DifferentError(f"{DifferentError().message} {'; '.join(map(str, seen))}")
+    with at_target(hands.new):
+        fences.put(hands.new, tenant_id, epoch + 1, FROZEN)
+        end = log_end(hands.new)
+    if work.keep:
+        with at_source(hands.old):
+            progress.begin(hands.old, back_name(tenant_id), end)
+    return seen
+
+
+def _compared(work: HandOver, hands: _Hands) -> Sequence[Difference]:
+    tenant_id = work.trip.tenant_id
+    with at_source(hands.old_view):
+        here = sums(hands.old_view, work.old.home.schema, work.tables, tenant_id)
+    with at_target(hands.new_view):
+        there: Mapping[str, Sum] = sums(hands.new_view, work.new.home.schema, work.tables, tenant_id)
+    return differences(here, there)
+
+
+def _switch(work: HandOver, thaw: Callable[[], None]) -> None:
+    """The point of no return: one transaction, whose route says that the tenant lives in the new home.
+
+    Thaws when it fails before its commit. What became of a commit whose answer is lost, whoever locks next will see.
+    """
+    committing = False
+    try:
+        with work.held.transaction() as session:
+            _write(session, work)
+            session.flush()
+            committing = True
+    except BaseException:
+        if not committing:
+            thaw()
+        raise
+
+
+def _write(session: Session, work: HandOver) -> None:
+    tenant = tenants.get(session, work.trip.tenant_id, lock=True)
+    row = moves.get(session, work.trip.id, lock=True)
+    if work.forth:
+        refuse_if_cancelled(row)
+    moves.change_phase(row, Phase.SWITCHED if work.forth else Phase.RETURNED)
+    row.revision = _revision_of_both(session, work) if work.forth else row.revision
+    row.switched_at, row.reason = func.now(), None
+    _lead_to(session, work.trip.tenant_id, work.old, work.new, work.trip.epoch)
+    tenant.model = work.new.home.model
+
+
+def _lead_to(session: Session, tenant_id: UUID, old: Place, new: Place, epoch: int) -> None:
+    # The one first: a tenant has one current home at every moment.
+    session.execute(update(HomeRow).where(HomeRow.id == old.home.id).values(state=KEPT))
+    session.execute(update(HomeRow).where(HomeRow.id == new.home.id).values(state=CURRENT))
+    led = session.execute(
+        update(RouteRow)
+        .where(RouteRow.tenant_id == tenant_id, RouteRow.epoch == epoch, RouteRow.home_id == old.home.id)
+        .values(home_id=new.home.id, epoch=epoch + 1)
+        .returning(RouteRow.epoch)
+    ).all()
+    if len(led) != 1:
+        raise RouteChangedError
+
+
+def _revision_of_both(session: Session, work: HandOver) -> str | None:
+    found = {session.get_one(TargetRow, (each.database.id, each.home.schema)).revision for each in (work.old, work.new)}
+    if len(found) != 1:
+        raise RouteChangedError("the two homes are not at the same revision any more")
+    return found.pop()

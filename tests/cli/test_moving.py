@@ -1,0 +1,136 @@
+"""`copyhold tenant move` and `moves`."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from tests.cli.shell import Shell
+from tests.platform_under_test import PlatformUnderTest, TenantUnderTest
+
+MOVE = {
+    "id",
+    "tenant_id",
+    "phase",
+    "source",
+    "target",
+    "rows",
+    "rows_total",
+    "bytes",
+    "tries",
+    "stall_ms",
+    "verified",
+    "reason",
+    "actor",
+    "workflow_id",
+    "undo_until",
+    "created_at",
+    "switched_at",
+    "ended_at",
+}
+
+
+@pytest.fixture
+def company(platform: PlatformUnderTest) -> TenantUnderTest:
+    """A tenant to be moved."""
+    return platform.tenant("pool")
+
+
+def events(printed: str) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in printed.splitlines()]
+
+
+def test_a_dry_run_tells_where_how_much_and_how_long_and_does_nothing(shell: Shell, company: TenantUnderTest) -> None:
+    told = shell("tenant", "move", company.slug, "--to", "silo", "--dry-run", "--json").json
+    assert (told["to"], told["objections"]) == ("silo on beta", [])
+    assert told["rows"] > 0
+    assert told["seconds"] > 0
+    assert told["stall_ms"] > 0
+    said = shell("tenant", "move", company.slug, "--to", "silo", "--dry-run").out
+    assert "served all the time" in said
+    assert shell("tenant", "moves", company.slug).err == "it has never moved\n"
+    assert shell("tenant", "show", company.slug, "--json").json["status"] == "active"
+
+
+def test_a_tenant_moves_and_moves_back(shell: Shell, company: TenantUnderTest) -> None:
+    said = shell("tenant", "move", company.slug, "--to", "bridge")
+    assert said.code == 0, said.err
+    assert "  copying\n" in said.out
+    assert f"{company.slug} lives in a bridge on alpha" in said.out
+    assert "the old home is kept until" in said.out
+    shown = shell("tenant", "show", company.slug, "--json").json
+    assert (shown["home"]["model"], shown["model"], shown["epoch"], shown["status"]) == (
+        "bridge",
+        "bridge",
+        2,
+        "active",
+    )
+    (row,) = shell("tenant", "moves", company.slug, "--json").json
+    assert set(row) == MOVE
+    assert (row["phase"], row["verified"], row["source"]["model"], row["target"]["model"]) == (
+        "kept",
+        True,
+        "pool",
+        "bridge",
+    )
+    assert "bridge alpha/" in shell("tenant", "moves", company.slug).out
+    again = shell("tenant", "move", company.slug, "--to", "silo")
+    assert again.code == 1
+    assert "--settle gives it up now" in again.error
+    late = shell("tenant", "move", company.slug, "--cancel")
+    assert "it is too late to cancel" in late.error
+    back = shell("tenant", "move", company.slug, "--back")
+    assert back.code == 0, back.err
+    assert shell("tenant", "show", company.slug, "--json").json["home"]["model"] == "pool"
+
+
+def test_as_json_every_change_is_an_event(shell: Shell, company: TenantUnderTest) -> None:
+    said = shell("tenant", "move", company.slug, "--to", "bridge", "--undo-window", "0s", "--json")
+    assert said.code == 0, said.err
+    *changes, last = events(said.out)
+    assert {event["event"] for event in changes} == {"move"}
+    assert last["event"] == "end"
+    assert set(last) == {*MOVE, "event"}
+    assert last["phase"] in {"kept", "cleaning", "done"}
+    assert last["rows"] == last["rows_total"] > 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "part"),
+    [
+        ((), "say which: --to MODEL"),
+        (("--to", "silo", "--cancel"), "say which: --to MODEL"),
+        (("--back", "--server", "beta"), "go with --to"),
+        (("--cancel", "--dry-run"), "go with --to"),
+        (("--settle",), "say --yes"),
+        (("--to", "silo", "--undo-window", "soon"), "is no duration"),
+        (("--to", "silo", "--undo-window", "30d"), "0 to 7 days"),
+    ],
+)
+def test_what_makes_no_sense_is_a_usage_error(
+    shell: Shell, company: TenantUnderTest, arguments: tuple[str, ...], part: str
+) -> None:
+    said = shell("tenant", "move", company.slug, *arguments)
+    assert said.code == 2
+    assert part in said.error
+
+
+@pytest.mark.parametrize(
+    ("arguments", "part"),
+    [
+        (("--to", "pool"), "lives in a pool on alpha already"),
+        (("--to", "silo", "--server", "alpha"), "takes no silo tenants"),
+        (("--cancel",), "no move of"),
+        (("--back",), "no home that"),
+        (("--settle", "--yes"), "no move of"),
+    ],
+)
+def test_what_cannot_be_is_refused_in_words(
+    shell: Shell, company: TenantUnderTest, arguments: tuple[str, ...], part: str
+) -> None:
+    said = shell("tenant", "move", company.slug, *arguments)
+    assert said.code == 1
+    assert part in said.error
+    assert shell("tenant", "show", company.slug, "--json").json["status"] == "active"

@@ -1,0 +1,92 @@
+"""Clients that write and read all the time, and remember what they were promised."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+import httpx
+
+from tests.platform_under_test import TenantUnderTest
+from tests.waiting import until
+
+CLIENTS = 3
+
+
+@dataclass
+class Traffic:
+    """What several clients of one tenant have been answered so far."""
+
+    promised: set[str] = field(default_factory=set)
+    """Ids of conversations that were begun, as the answers say."""
+    errors: list[str] = field(default_factory=list)
+    """Answers that were no success, and requests without one."""
+    longest_s: float = 0.0
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    @property
+    def requests(self) -> int:
+        """How many writes were answered well."""
+        return len(self.promised)
+
+    def write(self, client: httpx.Client, number: int) -> None:
+        """Begin a conversation, and read it again."""
+        began = time.monotonic()
+        try:
+            answer = client.post("/api/conversations", json={"subject": f"number {number}"})
+            if answer.status_code != 201:
+                self._remember(error=f"{answer.status_code} {answer.text}")
+                return
+            made = answer.json()["id"]
+            self._remember(promised=made, took_s=time.monotonic() - began)
+            again = client.get(f"/api/conversations/{made}")
+            if again.status_code != 200:
+                self._remember(error=f"{again.status_code} for one that was just made")
+        except httpx.HTTPError as error:
+            self._remember(error=repr(error))
+
+    def _remember(self, *, promised: str = "", error: str = "", took_s: float = 0.0) -> None:
+        with self._lock:
+            self.longest_s = max(self.longest_s, took_s)
+            if promised:
+                self.promised.add(promised)
+            if error:
+                self.errors.append(error)
+
+
+@contextmanager
+def traffic_of(tenant: TenantUnderTest, clients: int = CLIENTS) -> Iterator[Traffic]:
+    """That many clients at once, until the block ends; it begins when all of them are being answered."""
+    traffic, stopping = Traffic(), threading.Event()
+
+    def write() -> None:
+        headers = {"Host": tenant.host, "Authorization": f"Bearer {tenant.key}"}
+        with httpx.Client(base_url=tenant.platform.url, headers=headers, timeout=30) as client:
+            number = 0
+            while not stopping.is_set():
+                traffic.write(client, number)
+                number += 1
+
+    threads = [threading.Thread(target=write, daemon=True) for _ in range(clients)]
+    for thread in threads:
+        thread.start()
+    try:
+        until(lambda: traffic.requests >= 2 * clients or bool(traffic.errors), what="clients are answered")
+        yield traffic
+    finally:
+        stopping.set()
+        for thread in threads:
+            thread.join(timeout=30)
+
+
+def assert_nothing_lost(tenant: TenantUnderTest, traffic: Traffic) -> None:
+    """Whoever was promised something has it, once; nobody was refused."""
+    assert traffic.errors == []
+    with tenant.platform.home_of(tenant) as home:
+        rows = home.execute("SELECT id::text FROM conversations WHERE tenant_id = %s", [tenant.id]).fetchall()
+    there = [row for (row,) in rows]
+    assert traffic.promised - set(there) == set()
+    assert len(there) == len(set(there))
