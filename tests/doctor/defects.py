@@ -760,6 +760,42 @@ SERVERS = (
     ),
 )
 
+
+def open_move(name: str, phase: str, facts: str, *finds: str) -> Defect:
+    """A move of the pool's tenant in that phase with these facts, that a worker is said to be at."""
+    return defect(
+        name,
+        "control",
+        (
+            f"INSERT INTO workflows (id, kind, subject, actor, state) VALUES ('{NOBODY}', 'move', '{NOBODY}', 'tests',"
+            " 'running')",
+            "INSERT INTO moves (id, tenant_id, actor, source_id, model, phase, epoch, undo_window_s, workflow_id,"
+            " verified, created_at, undo_until)"
+            f" SELECT '{NOBODY}', tenant_id, 'tests', home_id, 'silo', '{phase}', epoch, 60, '{NOBODY}', {facts}"
+            "   FROM routes WHERE tenant_id = '{tenant_pool}'",
+        ),
+        (f"DELETE FROM moves WHERE id = '{NOBODY}'", f"DELETE FROM workflows WHERE id = '{NOBODY}'"),
+        *finds,
+    )
+
+
+MOVES = (
+    open_move("a move of more than an hour", "copying", "NULL, now() - interval '61 minutes', NULL", "move_long"),
+    open_move(
+        "a way back whose time is over",
+        "kept",
+        "true, now() - interval '1 day', now() - interval '11 minutes'",
+        "move_overdue",
+    ),
+    open_move(
+        "a home that was left and is not emptied",
+        "cleaning",
+        "true, now() - interval '1 day', now() - interval '11 minutes'",
+        "move_overdue",
+    ),
+    open_move("two homes that differ", "kept", "false, now() - interval '1 day', NULL", "move_differs"),
+)
+
 ROLL = (
     defect(
         "another epoch",
@@ -914,7 +950,7 @@ ROLL = (
     ),
 )
 
-IN_SQL = (*TABLES, *POLICIES, *FUNCTIONS, *LOGINS, *EVERYBODY, *SERVERS, *ROLL)
+IN_SQL = (*TABLES, *POLICIES, *FUNCTIONS, *LOGINS, *EVERYBODY, *SERVERS, *ROLL, *MOVES)
 
 HARMLESS = (
     defect(
@@ -951,5 +987,16 @@ HARMLESS = (
         "pool",
         "ALTER DATABASE {login} SET work_mem = '8MB'",
         "ALTER DATABASE {login} RESET work_mem",
+    ),
+    open_move("a move of an hour", "copying", "NULL, now() - interval '59 minutes', NULL"),
+    open_move(
+        "a way back whose time has just passed",
+        "kept",
+        "true, now() - interval '1 day', now() - interval '9 minutes'",
+    ),
+    open_move(
+        "a way back that is kept",
+        "kept",
+        "true, now() - interval '1 day', now() + interval '1 day'",
     ),
 )
