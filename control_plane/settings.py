@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -10,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, m
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from control_plane.domain.errors import SetupError
+from control_plane.domain.moving import UNDO_WINDOW_MAX
 from control_plane.domain.tenant import Model
 
 
@@ -34,6 +36,8 @@ class Limits(BaseModel):
     freeze_wait_s: Annotated[float, Field(gt=0)] = 10.0
     """How long a request waits for a tenant that is being moved."""
     freeze_waiters: Annotated[int, Field(ge=1)] = 500
+    undo_window_s: Annotated[int, Field(ge=0, le=int(UNDO_WINDOW_MAX.total_seconds()))] = 3600
+    """How long the home that a tenant moved away from is kept, unless the move says; with 0 it goes at once."""
     body_bytes: Annotated[int, Field(ge=1024)] = 256 * 1024
     feed_poll_s: Annotated[float, Field(gt=0)] = 0.8
     """How long at most until a change is found that nobody was told of: a suspension counts within a second."""
@@ -49,6 +53,11 @@ class Limits(BaseModel):
     """How long POST /signup waits for the tenant before it answers 202."""
     signups_per_minute: Annotated[int, Field(ge=1)] = 60
     logins_per_minute: Annotated[int, Field(ge=1)] = 20
+
+    @property
+    def undo_window(self) -> timedelta:
+        """The same as a time."""
+        return timedelta(seconds=self.undo_window_s)
 
     @property
     def full_at(self) -> Mapping[Model, int]:

@@ -25,6 +25,7 @@ from control_plane.registry.workflows import (
     CLOSE,
     ERASE,
     EXPORT,
+    FORETELL,
     GROW,
     MOVE,
     MOVE_BACK,
@@ -212,6 +213,7 @@ SEQUENCES: Mapping[str, tuple[Step, ...]] = {
     MOVE: moves.THERE,
     MOVE_BACK: moves.BACK,
     TIDY_MOVE: moves.TIDY,
+    FORETELL: moves.FORETELL,
     ADD_SERVER: tuple(
         map(
             _on_the_estate,

@@ -24,7 +24,6 @@ from control_plane.registry import moves as registry
 from control_plane.registry import tenants
 from control_plane.registry.engine import transaction
 from control_plane.tenants import moving
-from control_plane.tenants.moving import UNDO_WINDOW
 
 LISTED = 50
 ENDS = {
@@ -45,8 +44,8 @@ def move(
         typer.Option(
             "--undo-window",
             metavar="DURATION",
-            help="How long the old home is kept; 0s: not at all.",
-            show_default="1h",
+            help="How long the old home is kept; 0s: not at all; as in the settings without it.",
+            show_default=False,
         ),
     ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only tell what it would do and take.")] = False,
@@ -76,8 +75,9 @@ def move(
         raise UsageError("--server, --undo-window and --dry-run go with --to")
     if settle and not yes:
         raise UsageError("what the tenant has in its old home is deleted, and there is no way back: say --yes")
-    window = parse_duration(undo_window) if undo_window is not None else UNDO_WINDOW
+    asked = parse_duration(undo_window) if undo_window is not None else None
     with open_platform(data) as platform:
+        window = asked if asked is not None else platform.estate.settings.limits.undo_window
         if to is not None and dry_run:
             _foretell(platform, tenant, to, server, window, as_json=as_json)
             return
@@ -234,18 +234,7 @@ def _foretell(
     from provisioning.moves.forecast import foretell
 
     told = foretell(platform.estate, tenant, model, server)
-    facts = {
-        "tenant": told.slug,
-        "from": f"{told.source.home.model} on {told.source.server.name} ({told.source.database.name})",
-        "to": f"{told.model} on {told.server.name}",
-        "because": told.reason,
-        "rows": told.rows,
-        "bytes": told.bytes,
-        "seconds": told.seconds,
-        "stall_ms": told.stall_ms,
-        "kept_s": round(window.total_seconds()),
-        "objections": told.objections,
-    }
+    facts = told.told(window)
     if as_json:
         output.print_json(facts)
         return

@@ -8,8 +8,12 @@ from __future__ import annotations
 import enum
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import timedelta
 
 from control_plane.domain.errors import ConflictError
+
+UNDO_WINDOW_MAX = timedelta(days=7)
+"""The source of what flows back keeps its log for as long as nobody brings it."""
 
 
 class Phase(enum.StrEnum):

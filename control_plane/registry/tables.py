@@ -445,6 +445,23 @@ class MoveRow(Base):
     ended_at: Mapped[datetime | None]
 
 
+class DryRunRow(Base):
+    """What a move would do and take, asked for by somebody who cannot look at servers; a worker's workflow answers."""
+
+    __tablename__ = "dry_runs"
+
+    id: Mapped[UUID] = mapped_column(primary_key=True)
+    tenant_id: Mapped[UUID] = mapped_column(ForeignKey("tenants.id"), index=True)
+    actor: Mapped[str]
+    model: Mapped[str]
+    server: Mapped[str | None]
+    undo_window_s: Mapped[int] = mapped_column(Integer)
+    workflow_id: Mapped[str | None]
+    told: Mapped[dict[str, Any] | None] = mapped_column(JSONB)
+    """The same facts that `tenant move --dry-run --json` prints; None until they are known."""
+    created_at: Mapped[datetime] = mapped_column(server_default=func.now())
+
+
 class FeedRow(Base):
     """One row: the version of the roll. Triggers raise it at commit, so that versions follow the order of commits."""
 

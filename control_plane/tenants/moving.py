@@ -16,7 +16,7 @@ from sqlalchemy.orm import Session
 from control_plane import audit
 from control_plane.domain.errors import ConflictError, InvalidError, NotFoundError
 from control_plane.domain.ids import new_id
-from control_plane.domain.moving import RULES, Phase
+from control_plane.domain.moving import RULES, UNDO_WINDOW_MAX, Phase
 from control_plane.domain.placement import Choice, Wish
 from control_plane.domain.tenant import Model, Plan, Status
 from control_plane.registry import fleet, moves, placing, servers, tenants, workflow_records
@@ -26,7 +26,7 @@ from control_plane.registry.workflows import MOVE, MOVE_BACK, ROTATE, TIDY_MOVE,
 from control_plane.tenants.rotating import login_changes
 
 UNDO_WINDOW = timedelta(hours=1)
-UNDO_WINDOW_MAX = timedelta(days=7)
+"""Of a caller who does not know what the settings say."""
 LANE = "moves"
 """Moves take long: they have a lane of their own, and leave those of servers to what is quick."""
 AGAIN_AFTER = timedelta(minutes=1)

@@ -15,6 +15,7 @@ from control_plane.registry.workflow_records import FAILED
 from control_plane.registry.workflows import (
     ADD_SERVER,
     EXPORT,
+    FORETELL,
     GROW,
     MIGRATE,
     MOVE,
@@ -74,7 +75,7 @@ def retry_workflow(session: Session, workflows: Workflows, workflow_id: str, act
         raise NothingToRetryError(f"it is {record.state}")
     if record.kind == ROTATE:
         return _rotate_again(session, workflows, record.subject, actor)
-    if record.kind in {REPLENISH, EXPORT, GROW, ADD_SERVER, REMOVE_SERVER}:
+    if record.kind in {REPLENISH, EXPORT, GROW, FORETELL, ADD_SERVER, REMOVE_SERVER}:
         return workflow_records.start(session, workflows, record.kind, record.subject, actor)
     tenant = tenants.get(session, record.subject, lock=True)
     if tenant.workflow_id != workflow_id:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+from uuid import UUID
 
 from control_plane.domain.server import Server
 from control_plane.domain.tenant import Model
-from control_plane.registry import tenants
+from control_plane.registry import dry_runs, tenants
 from control_plane.registry.engine import transaction
 from control_plane.tenants import moving
 from provisioning import building
@@ -46,6 +49,30 @@ class Forecast:
     seconds: float
     stall_ms: int
     objections: list[str]
+
+    def told(self, window: timedelta) -> dict[str, Any]:
+        """As it is printed and answered in JSON; `window`: how long the old home is to be kept."""
+        return {
+            "tenant": self.slug,
+            "from": f"{self.source.home.model} on {self.source.server.name} ({self.source.database.name})",
+            "to": f"{self.model} on {self.server.name}",
+            "because": self.reason,
+            "rows": self.rows,
+            "bytes": self.bytes,
+            "seconds": self.seconds,
+            "stall_ms": self.stall_ms,
+            "kept_s": round(window.total_seconds()),
+            "objections": self.objections,
+        }
+
+
+def answer(estate: Estate, dry_run_id: UUID) -> None:
+    """Record what that dry run asks for. What `foretell` raises."""
+    with transaction(estate.engine) as session:
+        row = dry_runs.get(session, dry_run_id)
+    found = foretell(estate, str(row.tenant_id), Model(row.model), row.server)
+    with transaction(estate.engine) as session:
+        dry_runs.told(session, dry_run_id, found.told(timedelta(seconds=row.undo_window_s)))
 
 
 def foretell(estate: Estate, tenant: str, model: Model, server: str | None) -> Forecast:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 from uuid import UUID
 
-from provisioning.moves import going, preparing, tidying
+from provisioning.moves import forecast, going, preparing, tidying
 
 if TYPE_CHECKING:
     from provisioning.steps import Tools
@@ -46,9 +46,15 @@ def tidy_move(tools: Tools, move_id: UUID) -> None:
     tidying.tidy(tools.estate, move_id)
 
 
+def foretell(tools: Tools, dry_run_id: UUID) -> None:
+    """Find out what a move would do and take, and record it."""
+    forecast.answer(tools.estate, dry_run_id)
+
+
 THERE = (check_move, prepare_target, carry_over, arrive)
 BACK = (carry_back, arrive_back)
 TIDY = (tidy_move,)
+FORETELL = (foretell,)
 
 
 def fail(tools: Tools, move_id: UUID, reason: str) -> None:

@@ -54,6 +54,19 @@ def test_a_dry_run_tells_where_how_much_and_how_long_and_does_nothing(shell: She
     assert shell("tenant", "show", company.slug, "--json").json["status"] == "active"
 
 
+def test_the_old_home_is_kept_as_the_settings_say_unless_the_command_does(
+    shell: Shell, company: TenantUnderTest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dry_run = ("tenant", "move", company.slug, "--to", "silo", "--dry-run", "--json")
+    assert shell(*dry_run).json["kept_s"] == 3600
+    monkeypatch.setenv("COPYHOLD_LIMITS__UNDO_WINDOW_S", "7200")
+    assert shell(*dry_run).json["kept_s"] == 7200
+    assert shell(*dry_run, "--undo-window", "0s").json["kept_s"] == 0
+    monkeypatch.setenv("COPYHOLD_LIMITS__UNDO_WINDOW_S", "604801")
+    said = shell(*dry_run)
+    assert said.error.startswith("COPYHOLD_LIMITS__UNDO_WINDOW_S: ")
+
+
 def test_a_tenant_moves_and_moves_back(shell: Shell, company: TenantUnderTest) -> None:
     said = shell("tenant", "move", company.slug, "--to", "bridge")
     assert said.code == 0, said.err

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
+from uuid import UUID
 
 import pytest
+from sqlalchemy import text
 
 from control_plane import audit
-from control_plane.registry import moves, workflow_records
+from control_plane.registry import dry_runs, moves, workflow_records
 from control_plane.registry.engine import transaction
 from control_plane.registry.tables import TenantRow
 from control_plane.staff.roles import StaffRole
-from tests.control_plane.house import UNKNOWN_ID, ControlPlane
+from tests.control_plane.house import UNKNOWN_ID, ControlPlane, control_plane_of
 
 HOUR_S = 3600
 
@@ -75,8 +78,9 @@ async def test_a_tenant_that_moves_is_not_moved_again_nor_suspended(fresh: Contr
 )
 async def test_what_cannot_be_is_refused(fresh: ControlPlane, body: dict[str, Any], status: int, code: str) -> None:
     tenant = await settled(fresh)
-    answer = await fresh.staff().post(f"/admin/tenants/{tenant.slug}/moves", json=body)
-    assert (answer.status_code, answer.json()["code"]) == (status, code), answer.text
+    for path in ("moves", "moves/dry-run"):
+        answer = await fresh.staff().post(f"/admin/tenants/{tenant.slug}/{path}", json=body)
+        assert (answer.status_code, answer.json()["code"]) == (status, code), answer.text
     assert (await fresh.staff().get(f"/admin/tenants/{tenant.slug}")).json()["status"] == "active"
 
 
@@ -88,10 +92,73 @@ async def test_nothing_is_done_to_a_move_that_is_not_there(fresh: ControlPlane, 
     assert (await fresh.staff().get(f"/admin/moves/{UNKNOWN_ID}")).status_code == 404
 
 
+async def test_a_dry_run_is_asked_for_and_does_nothing(fresh: ControlPlane) -> None:
+    tenant = await settled(fresh)
+    ops = fresh.staff(StaffRole.OPS)
+    answer = await ops.post(f"/admin/tenants/{tenant.slug}/moves/dry-run", json={"model": "silo"})
+    assert answer.status_code == 202, answer.text
+    asked = answer.json()
+    assert (asked["state"], asked["foretold"], asked["error"]) == ("requested", None, None)
+    assert fresh.workflows()[-1] == "foretell"
+    assert answer.headers["Location"] == f"/admin/dry-runs/{asked['id']}"
+    told: dict[str, Any] = {"tenant": tenant.slug, "from": "a", "to": "b", "because": "c", "objections": ["d"]}
+    told |= {"rows": 1, "bytes": 2, "seconds": 3.0, "stall_ms": 4, "kept_s": 5}
+    with transaction(fresh.engine) as session:
+        dry_runs.told(session, UUID(asked["id"]), told)
+        workflow_records.ended(session, asked["workflow_id"])
+    known = (await fresh.staff(StaffRole.SUPPORT).get(answer.headers["Location"])).json()
+    assert (known["state"], known["foretold"]) == ("done", told)
+    assert (await ops.get(f"/admin/tenants/{tenant.slug}/moves")).json()["items"] == []
+    assert (await ops.get(f"/admin/tenants/{tenant.slug}")).json()["status"] == "active"
+    assert (await ops.get(f"/admin/dry-runs/{UNKNOWN_ID}")).status_code == 404
+
+
+async def test_dry_runs_are_forgotten_after_a_day(fresh: ControlPlane) -> None:
+    tenant = await settled(fresh)
+    ops = fresh.staff(StaffRole.OPS)
+    first, second = [
+        (await ops.post(f"/admin/tenants/{tenant.slug}/moves/dry-run", json={"model": "silo"})).headers["Location"]
+        for _ in range(2)
+    ]
+    with fresh.engine.begin() as connection:
+        connection.execute(
+            text("UPDATE dry_runs SET created_at = now() - interval '25 hours' WHERE id = :id"),
+            {"id": first.rpartition("/")[2]},
+        )
+    await ops.post(f"/admin/tenants/{tenant.slug}/moves/dry-run", json={"model": "silo"})
+    assert [(await ops.get(each)).status_code for each in (first, second)] == [404, 200]
+
+
+@pytest.mark.parametrize(("asked", "kept_s"), [({}, 300), ({"undo_window_s": 7}, 7), ({"undo_window_s": 0}, 0)])
+async def test_the_old_home_is_kept_as_the_settings_say_unless_the_move_does(
+    fresh: ControlPlane, asked: dict[str, int], kept_s: int
+) -> None:
+    settings = fresh.parts.settings
+    limits = settings.limits.model_copy(update={"undo_window_s": 300})
+    parts = replace(fresh.parts, settings=settings.model_copy(update={"limits": limits}))
+    plane = control_plane_of(parts)
+    tenant = await settled(plane)
+    body = {"model": "silo", **asked}
+    dry = await plane.staff().post(f"/admin/tenants/{tenant.slug}/moves/dry-run", json=body)
+    await plane.staff().post(f"/admin/tenants/{tenant.slug}/moves", json=body)
+    with transaction(plane.engine) as session:
+        row = moves.open_of(session, tenant.id)
+        assert row is not None
+        assert (row.undo_window_s, dry_runs.get(session, UUID(dry.json()["id"])).undo_window_s) == (kept_s, kept_s)
+
+
 async def test_support_sees_moves_and_begins_none(fresh: ControlPlane) -> None:
     tenant = await settled(fresh)
     support = fresh.staff(StaffRole.SUPPORT)
     assert (await support.get(f"/admin/tenants/{tenant.slug}/moves")).status_code == 200
-    for path, body in [("moves", {"model": "silo"}), ("moves/cancel", {}), ("moves/back", {}), ("moves/settle", {})]:
+    to_silo = {"model": "silo"}
+    asked = [
+        ("moves", to_silo),
+        ("moves/dry-run", to_silo),
+        ("moves/cancel", {}),
+        ("moves/back", {}),
+        ("moves/settle", {}),
+    ]
+    for path, body in asked:
         answer = await support.post(f"/admin/tenants/{tenant.slug}/{path}", json=body)
         assert answer.status_code == 403, path

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from uuid import uuid4
 
 import httpx
 import pytest
 
-from control_plane.domain.tenant import Status
+from control_plane.domain.tenant import Model, Status
 from control_plane.registry.engine import transaction
 from control_plane.staff import service
 from control_plane.staff.roles import StaffRole
+from provisioning.moves.forecast import foretell
 from tests.platform_under_test import PASSWORD, PlatformUnderTest
 from tests.waiting import until
 
@@ -68,6 +70,21 @@ def test_staff_follow_a_silo_to_its_end(platform: PlatformUnderTest, ops: httpx.
     key = ops.post(f"/admin/tenants/{slug}/keys", json={"name": "CI", "role": "owner"}).json()["key"]
     tenant = platform.client(f"{slug}.localhost:{platform.port}", key)
     until(lambda: tenant.get("/api/me").status_code == 200, what="the key is known")
+
+
+def test_staff_are_told_what_a_move_would_do(platform: PlatformUnderTest, ops: httpx.Client) -> None:
+    tenant = platform.tenant("pool")
+    wish = {"model": "silo", "undo_window_s": 60}
+    answer = ops.post(f"/admin/tenants/{tenant.slug}/moves/dry-run", json=wish)
+    assert answer.status_code == 202, answer.text
+    where = answer.headers["Location"]
+    until(lambda: ops.get(where).json()["state"] not in {"requested", "running"}, what="a worker has found out")
+    answered = ops.get(where).json()
+    assert answered["error"] is None
+    found = foretell(platform.estate, tenant.slug, Model.SILO, None).told(timedelta(minutes=1))
+    assert answered["foretold"] == found
+    assert (found["rows"] > 0, found["objections"]) == (True, [])
+    assert ops.get(f"/admin/tenants/{tenant.slug}").json()["status"] == "active"
 
 
 def test_a_suspended_tenant_is_refused_and_let_in_again(platform: PlatformUnderTest, ops: httpx.Client) -> None:

@@ -9,9 +9,8 @@ from uuid import UUID
 from pydantic import Field
 
 from control_plane.api.inputs import Input, Name, Output
-from control_plane.domain.moving import Phase
+from control_plane.domain.moving import UNDO_WINDOW_MAX, Phase
 from control_plane.domain.tenant import Model
-from control_plane.tenants.moving import UNDO_WINDOW, UNDO_WINDOW_MAX
 
 
 class NewMove(Input):
@@ -20,10 +19,8 @@ class NewMove(Input):
     model: Model
     server: Name | None = None
     """Chosen without it."""
-    undo_window_s: Annotated[int, Field(ge=0, le=int(UNDO_WINDOW_MAX.total_seconds()))] = int(
-        UNDO_WINDOW.total_seconds()
-    )
-    """How long the home that it leaves is kept; with 0 what it has there is deleted at once."""
+    undo_window_s: Annotated[int | None, Field(ge=0, le=int(UNDO_WINDOW_MAX.total_seconds()))] = None
+    """How long the home that it leaves is kept, as in the settings without it; with 0 it goes at once."""
 
 
 class EndOut(Output):
@@ -68,3 +65,36 @@ class MoveList(Output):
     """A tenant's newest moves, newest first."""
 
     items: list[MoveOut]
+
+
+class Foretold(Output):
+    """What a move would do and take."""
+
+    tenant: str
+    from_: Annotated[str, Field(alias="from")]
+    to: str
+    because: str
+    """Why that server."""
+    rows: int
+    bytes: int
+    seconds: float
+    """From the beginning until the tenant has arrived."""
+    stall_ms: int
+    """The longest that a request may wait."""
+    kept_s: int
+    """How long the old home would be kept."""
+    objections: list[str]
+    """What keeps it from beginning, each with what to do."""
+
+
+class DryRunOut(Output):
+    """A dry run of a move: `foretold` once its state is done, `error` once it has failed."""
+
+    id: UUID
+    tenant_id: UUID
+    state: str
+    """requested, running, done or failed."""
+    foretold: Foretold | None
+    error: str | None
+    workflow_id: str | None
+    created_at: datetime

@@ -7,13 +7,13 @@ from uuid import UUID
 
 from sqlalchemy.orm import Session
 
-from control_plane.api.admin.move_schemas import EndOut, MoveList, MoveOut, NewMove
+from control_plane.api.admin.move_schemas import DryRunOut, EndOut, Foretold, MoveList, MoveOut, NewMove
 from control_plane.domain.tenant import Model
-from control_plane.registry import moves, tenants
+from control_plane.registry import dry_runs, moves, tenants, workflow_records
 from control_plane.registry.tables import MoveRow
 from control_plane.registry.workflows import Workflows
 from control_plane.settings import Settings
-from control_plane.tenants import moving
+from control_plane.tenants import foretelling, moving
 
 LISTED = 50
 
@@ -27,10 +27,42 @@ def begin(session: Session, workflows: Workflows, settings: Settings, ref: str, 
         actor,
         model=new.model,
         server=new.server,
-        undo_window=timedelta(seconds=new.undo_window_s),
+        undo_window=_window(settings, new),
         full_at=settings.limits.full_at,
     )
     return _shown(session, row)
+
+
+def foretell(
+    session: Session, workflows: Workflows, settings: Settings, ref: str, new: NewMove, actor: str
+) -> DryRunOut:
+    """The dry run that a worker is about to do."""
+    dry_run_id = foretelling.ask(
+        session,
+        workflows,
+        tenants.find(session, ref),
+        actor,
+        model=new.model,
+        server=new.server,
+        undo_window=_window(settings, new),
+        full_at=settings.limits.full_at,
+    )
+    return foretold(session, dry_run_id)
+
+
+def foretold(session: Session, dry_run_id: UUID) -> DryRunOut:
+    """What is known by now; NotFoundError for an unknown one."""
+    row = dry_runs.get(session, dry_run_id)
+    record = workflow_records.get(session, str(row.workflow_id))
+    return DryRunOut(
+        id=row.id,
+        tenant_id=row.tenant_id,
+        state=record.state,
+        foretold=Foretold.model_validate(row.told) if row.told is not None else None,
+        error=record.error,
+        workflow_id=row.workflow_id,
+        created_at=row.created_at,
+    )
 
 
 def back(session: Session, workflows: Workflows, ref: str, actor: str) -> MoveOut:
@@ -57,6 +89,10 @@ def list_moves(session: Session, ref: str) -> MoveList:
     """The tenant's newest ones."""
     row = tenants.find(session, ref)
     return MoveList(items=[_shown(session, each) for each in moves.of_tenant(session, row.id, LISTED)])
+
+
+def _window(settings: Settings, new: NewMove) -> timedelta:
+    return settings.limits.undo_window if new.undo_window_s is None else timedelta(seconds=new.undo_window_s)
 
 
 def _shown(session: Session, row: MoveRow) -> MoveOut:

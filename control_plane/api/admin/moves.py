@@ -5,7 +5,7 @@ from __future__ import annotations
 from fastapi import APIRouter, Response
 
 from control_plane.api.admin import move_work as work
-from control_plane.api.admin.move_schemas import MoveList, MoveOut, NewMove
+from control_plane.api.admin.move_schemas import DryRunOut, MoveList, MoveOut, NewMove
 from control_plane.api.desk import AsOps, AsSupport
 from control_plane.api.errors import problems
 from control_plane.api.inputs import PathId, TenantRef
@@ -19,6 +19,20 @@ async def move_tenant(tenant: TenantRef, body: NewMove, desk: AsOps, response: R
     move = await desk.run(work.begin, desk.workflows, desk.control.settings, tenant, body, desk.actor)
     response.headers["Location"] = f"/admin/moves/{move.id}"
     return move
+
+
+@router.post("/tenants/{tenant}/moves/dry-run", status_code=202, responses=problems(401, 403, 404, 409, 413, 422, 503))
+async def dry_run_move(tenant: TenantRef, body: NewMove, desk: AsOps, response: Response) -> DryRunOut:
+    """Have a worker tell what that move would do and take, and what speaks against it; the tenant is left alone."""
+    dry_run = await desk.run(work.foretell, desk.workflows, desk.control.settings, tenant, body, desk.actor)
+    response.headers["Location"] = f"/admin/dry-runs/{dry_run.id}"
+    return dry_run
+
+
+@router.get("/dry-runs/{dry_run_id}", responses=problems(401, 404, 503))
+async def get_dry_run(dry_run_id: PathId, desk: AsSupport) -> DryRunOut:
+    """What a worker has found out; it is kept for a day."""
+    return await desk.run(work.foretold, dry_run_id)
 
 
 @router.get("/tenants/{tenant}/moves", responses=problems(401, 404, 503))
