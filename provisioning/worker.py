@@ -29,6 +29,7 @@ from provisioning.due import erasing_when_due
 from provisioning.estate import Estate
 from provisioning.inside import Inside
 from provisioning.measuring import measuring
+from provisioning.moves.gauging import gauging_slots
 from provisioning.moves.keeping import keeping_ways_back
 from provisioning.steps import Tools
 from provisioning.waking import Bell, dequeuing
@@ -75,6 +76,7 @@ def running(estate: Estate) -> Iterator[None]:
                 erasing_when_due(estate.engine, started, steps.ACTOR),
                 measuring(estate),
                 keeping_ways_back(estate),
+                gauging_slots(estate),
             ):
                 yield
         finally:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Annotated, Concatenate, ParamSpec, TypeVar
 
 from fastapi import Depends, Request
-from sqlalchemy import Engine
+from sqlalchemy import Engine, select
 from sqlalchemy.orm import Session
 
 from control_plane.api.threads import Threads
@@ -96,18 +96,21 @@ class Control:
             return False
         return True
 
-    async def answers(self) -> bool:
-        """Whether the control database answers within PROBE_WITHIN_S seconds."""
+    async def glance(self, work: Callable[[Session], Result]) -> Result | None:
+        """What `work` reads of the control database; None when that does not answer within PROBE_WITHIN_S seconds."""
 
-        def ask() -> None:
+        def ask() -> Result:
             with transaction(self.parts.engine) as session:
-                session.connection().exec_driver_sql("SELECT 1")
+                return work(session)
 
         try:
-            await self._probe.run(ask)
+            return await self._probe.run(ask)
         except UnavailableError:
-            return False
-        return True
+            return None
+
+    async def answers(self) -> bool:
+        """Whether the control database answers within PROBE_WITHIN_S seconds."""
+        return await self.glance(lambda session: session.scalar(select(1))) is not None
 
 
 async def _control(request: Request) -> Control:

@@ -61,6 +61,10 @@ class ServerRow(Base):
     measured_at: Mapped[datetime | None]
     warm: Mapped[int] = mapped_column(Integer, server_default=text("0"))
     """How many finished silos it keeps ready."""
+    move_slots: Mapped[int] = mapped_column(Integer, server_default=text("0"))
+    """Replication slots of moves there, when they were last looked at."""
+    move_wal_bytes: Mapped[int] = mapped_column(BigInteger, server_default=text("0"))
+    """How much of its log it keeps for the one of them that is furthest behind."""
     failure: Mapped[str | None]
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
 

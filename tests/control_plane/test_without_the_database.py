@@ -76,7 +76,9 @@ async def test_a_database_that_is_down_is_told_and_known_tenants_are_served(
         ready = await short.client().get("/readyz")
         assert (ready.status_code, ready.json()["control_database"]) == (200, "down")
         assert (await short.client().get("/healthz")).status_code == 200
-        assert (await short.client().get("/metrics")).status_code == 200
+        metrics = await short.client().get("/metrics")
+        assert (metrics.status_code, "copyhold_tenants{" in metrics.text) == (200, True)
+        assert "copyhold_moves{" not in metrics.text
         assert (await short.client().get(link)).status_code == 200
         for answer in (await staff.get("/admin/tenants"), await short.client().post("/signup", json=FORM)):
             assert (answer.status_code, answer.json()["code"]) == (503, "control_database_down")

@@ -1,4 +1,4 @@
-"""What a move would do, asked for by those who cannot look at servers themselves."""
+"""What those are told of moves who cannot look at servers themselves: what one would do, what slots keep."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -11,7 +11,7 @@ depends_on = None
 
 
 def upgrade() -> None:
-    """A table of its own: nothing that was there changes."""
+    """A table of its own, and two numbers of each server."""
     op.create_table(
         "dry_runs",
         sa.Column("id", sa.Uuid(), nullable=False),
@@ -27,8 +27,12 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id", name=op.f("dry_runs_pkey")),
     )
     op.create_index(op.f("dry_runs_tenant_id_idx"), "dry_runs", ["tenant_id"])
+    for column, kind in (("move_slots", sa.Integer()), ("move_wal_bytes", sa.BigInteger())):
+        op.add_column("servers", sa.Column(column, kind, server_default=sa.text("0"), nullable=False))
 
 
 def downgrade() -> None:
     """Loses what was foretold."""
+    for column in ("move_wal_bytes", "move_slots"):
+        op.drop_column("servers", column)
     op.drop_table("dry_runs")
