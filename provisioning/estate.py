@@ -39,7 +39,7 @@ class Estate:
         """The tenant app's chain."""
         return tenant_chain(self.app.migrations)
 
-    @property
+    @cached_property
     def pooler(self) -> Pooler:
         """The platform's pooler."""
         return Pooler(self.settings, self.engine, self.secrets)

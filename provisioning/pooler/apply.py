@@ -37,9 +37,15 @@ from provisioning.pooler.render import (
 
 SILENCE_S = 5
 """A server that has not ended a statement so long after its time-out does not answer."""
-_SHOWN = ("host", "port", "database", "pool_size", "max_connections", "pool_mode", "force_user")
-"""What SHOW DATABASES has of an entry."""
+_SHOWN = ("name", "host", "port", "database", "pool_size", "max_connections", "pool_mode", "force_user")
+"""The columns of SHOW DATABASES that an entry has as its `shown`."""
 _SETTING = re.compile(r"^(\w+) =(.*)$", re.MULTILINE)
+
+
+_Address = tuple[str, int, bool]
+"""A server's host and port, and whether it is reached by TCP."""
+_Facts = tuple[PooledDatabase, _Address, int]
+"""What an entry is made of: its row, its server's address, the size of its pool."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,13 +68,14 @@ class Drift:
 
 
 class Pooler:
-    """One PgBouncer. Nothing is kept between calls: each reads the roll anew.
+    """One PgBouncer. Each call reads the whole roll anew; an entry made of the same facts as before is kept.
 
     Without `secrets` it can be told of servers that are reached by their sockets alone.
     """
 
     def __init__(self, settings: Settings, engine: Engine, secrets: Secrets | None = None) -> None:
         self._settings, self._engine, self._secrets = settings, engine, secrets
+        self._made: Mapping[str, tuple[_Facts, PoolerEntry]] = {}
 
     def entries(self) -> list[PoolerEntry]:
         """What the roll asks for; SealError or SecretGoneError for a password that cannot be had."""
@@ -83,19 +90,28 @@ class Pooler:
 
     def _entries(self, known: Mapping[str, Server], rows: Sequence[PooledDatabase]) -> list[PoolerEntry]:
         sizes = share_out(known.values(), rows).pool_sizes
-        return [
-            PoolerEntry(
-                alias=row.alias,
-                host=known[row.server].host,
-                port=known[row.server].port,
-                database=row.name,
-                login=row.login,
-                other_login=row.other_login,
-                pool_size=sizes[row.alias],
-                **(self._opened(row) if known[row.server].by_tcp else {}),
-            )
-            for row in rows
-        ]
+        addresses = {name: (server.host, server.port, server.by_tcp) for name, server in known.items()}
+        before, made = self._made, {}
+        for row in rows:
+            facts = (row, addresses[row.server], sizes[row.alias])
+            there = before.get(row.alias)
+            made[row.alias] = there if there and there[0] == facts else (facts, self._entry(*facts))
+        # Replaced as a whole: other threads apply too, and of a database that has gone no password is kept.
+        self._made = made
+        return [entry for _, entry in made.values()]
+
+    def _entry(self, row: PooledDatabase, address: _Address, pool_size: int) -> PoolerEntry:
+        host, port, by_tcp = address
+        return PoolerEntry(
+            alias=row.alias,
+            host=host,
+            port=port,
+            database=row.name,
+            login=row.login,
+            other_login=row.other_login,
+            pool_size=pool_size,
+            **(self._opened(row) if by_tcp else {}),
+        )
 
     def _opened(self, row: PooledDatabase) -> dict[str, str]:
         if self._secrets is None:
@@ -195,21 +211,15 @@ class Pooler:
 
 def _drift(live: Console, files: Mapping[str, str], entries: Sequence[PoolerEntry]) -> Drift:
     """How the running pooler differs; the files themselves are not looked at."""
-    there = {row[0]: row[1:] for row in live.columns("SHOW DATABASES", "name", *_SHOWN)}
-    there.pop(CONSOLE.encode(), None)
-    wanted = {entry.alias.encode(): _as_shown(entry) for entry in entries}
+    there = set(live.columns("SHOW DATABASES", *_SHOWN))
+    wanted = {entry.shown for entry in entries}
+    aliases = {CONSOLE.encode(), *(shown[0] for shown in wanted)}
     return Drift(
         files={},
-        missing=tuple(sorted(alias.decode() for alias, shown in wanted.items() if there.get(alias) != shown)),
-        extra=tuple(sorted(alias.decode() for alias in there.keys() - wanted.keys())),
+        missing=tuple(sorted(shown[0].decode() for shown in wanted - there)),
+        extra=tuple(sorted(shown[0].decode() for shown in there - wanted if shown[0] not in aliases)),
         settings=_settings_that_differ(live, files[MAIN_FILE]),
     )
-
-
-def _as_shown(entry: PoolerEntry) -> tuple[bytes, ...]:
-    size = b"%d" % entry.pool_size
-    # Two logins have a pool each: together they get no more than the one.
-    return (entry.host.encode(), b"%d" % entry.port, entry.database.encode(), size, size, b"", b"")
 
 
 def _settings_that_differ(live: Console, text: str) -> tuple[str, ...]:

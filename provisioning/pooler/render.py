@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from functools import cache, lru_cache
+from functools import cache, cached_property, lru_cache
 from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
@@ -13,9 +13,9 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 from control_plane.domain.errors import InvalidError
 
 TEMPLATES = Path(__file__).parents[2] / "templates" / "pgbouncer"
-MAIN_FILE = "pgbouncer.ini"
+MAIN_FILE, DATABASES_FILE = "pgbouncer.ini", "databases.ini"
 LOGINS_FILE, AUTHORITIES_FILE = "userlist.txt", "servers.pem"
-FILES = (MAIN_FILE, "databases.ini", LOGINS_FILE, AUTHORITIES_FILE)
+FILES = (MAIN_FILE, DATABASES_FILE, LOGINS_FILE, AUTHORITIES_FILE)
 PREPARED_STATEMENTS_SINCE = (1, 21)
 CONSOLE = "pgbouncer"
 """The pooler's name for its own database and for who may enter it: nobody else's."""
@@ -53,6 +53,24 @@ class PoolerEntry:
     def by_tcp(self) -> bool:
         """Whether it is reached by TCP, and so by TLS; otherwise by a socket."""
         return not self.host.startswith("/")
+
+    @cached_property
+    def database_line(self) -> str:
+        """What databases.ini says of it."""
+        return _template("database").render(entry=self)
+
+    @cached_property
+    def login_lines(self) -> str:
+        """What the list of logins says of it."""
+        return _template("logins").render(entry=self)
+
+    @cached_property
+    def shown(self) -> tuple[bytes, ...]:
+        """What SHOW DATABASES has of it: alias, host, port, database, pool size, most connections, pool mode, user."""
+        size = b"%d" % self.pool_size
+        address = (self.host.encode(), b"%d" % self.port, self.database.encode())
+        # Two logins have a pool each: together they get no more than the one.
+        return (self.alias.encode(), *address, size, size, b"", b"")
 
     def __post_init__(self) -> None:
         # Mostly they are all the same name, and many entries have one host: thousands are made for every apply.
@@ -96,7 +114,8 @@ def render(place: PoolerPlace, entries: Iterable[PoolerEntry]) -> Mapping[str, s
         "prepared_statements": place.version >= PREPARED_STATEMENTS_SINCE,
         "by_tcp": any(entry.by_tcp for entry in wanted),
         "authorities": place.authorities,
-        "entries": wanted,
+        "databases": "".join([entry.database_line for entry in wanted]),
+        "logins": "".join([entry.login_lines for entry in wanted]),
     }
     return {name: _template(name).render(facts) for name in FILES}
 
