@@ -13,6 +13,7 @@ from cli.wiring import Platform
 from control_plane.registry import fleet, reports, servers
 from control_plane.registry.engine import transaction
 from control_plane.registry.tables import MigrationRunRow
+from control_plane.registry.ways_back import WayBack
 from migrations.fleet.chains import HOME, Chain, Phase
 from migrations.fleet.crew import Outcome
 from migrations.fleet.events import Began, Event, Report, WaveBegan, WaveEnded
@@ -151,11 +152,12 @@ def step_shown(step: Step) -> StepShown:
     )
 
 
-def plan_shown(work: Plan, blockers: Iterable[Blocker]) -> dict[str, object]:
-    """A plan, every step of it, and which processes are in its way."""
+def plan_shown(work: Plan, blockers: Iterable[Blocker], lost: Iterable[WayBack]) -> dict[str, object]:
+    """A plan, every step of it, which processes are in its way, and who loses the way back from a move."""
     return {
         "steps": [{**step_shown(step), "wave": wave.number} for wave in work.waves for step in wave.steps],
         "blocked_by": [str(blocker) for blocker in blockers],
+        "ways_back_lost": [way.slug for way in lost],
         "there_already": work.there_already,
         "ahead": [_target(target) for target in work.ahead],
     }

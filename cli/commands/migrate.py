@@ -18,6 +18,7 @@ from cli.options import DataOption, JsonOption
 from cli.wiring import Platform, open_platform
 from control_plane.domain.errors import UsageError
 from control_plane.domain.ids import parse_id
+from control_plane.registry.ways_back import WayBack
 from migrations.fleet.events import STOPPED_BY_SOMEBODY, Report
 from migrations.fleet.gate import Blocker
 from migrations.fleet.plan import Plan
@@ -241,14 +242,14 @@ def _meant(platform: Platform, run: str | None) -> UUID:
 
 def _show_plan(platform: Platform, wished: Wishes, *, sql: bool, as_json: bool) -> None:
     work = platform.fleet.plan(wished)
-    blockers = platform.fleet.blockers(wished, work.steps)
+    blockers, lost = platform.fleet.blockers(wished, work.steps), platform.fleet.ways_back_lost(work.steps)
     script = "\n".join(fleet.sql_of(work, platform.chain)) if sql else None
     if as_json:
-        output.print_json({**fleet.plan_shown(work, blockers), **({"sql": script} if sql else {})})
+        output.print_json({**fleet.plan_shown(work, blockers, lost), **({"sql": script} if sql else {})})
     elif script is not None:
         output.say(script or "-- nothing to do")
     else:
-        _print_plan(work, blockers)
+        _print_plan(work, blockers, lost)
 
 
 def _ended(report: Report, wanted: str, as_json: bool) -> None:
@@ -278,7 +279,7 @@ def _print_fleet(shown: FleetShown) -> None:
         output.say(f"ahead of this version: {place} is at {target['revision']}")
 
 
-def _print_plan(work: Plan, blockers: list[Blocker]) -> None:
+def _print_plan(work: Plan, blockers: list[Blocker], lost: list[WayBack]) -> None:
     if work.steps:
         output.print_table(
             ("wave", "chain", "server", "model", "from", "to", "targets"),
@@ -287,6 +288,9 @@ def _print_plan(work: Plan, blockers: list[Blocker]) -> None:
         output.say()
     for blocker in blockers:
         output.say(f"in the way: {blocker}")
+    for way in lost:
+        until = f" until {output.in_line(way.until)}" if way.until is not None else ""
+        output.say(f"{way.slug} has moved, and can be had back{until}: not once its homes are migrated")
     output.say(f"{output.counted(len(work.steps), 'target')} to migrate, {work.there_already} there already")
     _print_ahead(len(work.ahead))
 

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 from uuid import UUID
 
 from sqlalchemy import func
 from sqlalchemy.orm import Session
 
 from control_plane import audit
-from control_plane.domain.errors import ConflictError, InvalidError, NotFoundError
+from control_plane.domain.errors import ConflictError, InvalidError, NotFoundError, UnavailableError
 from control_plane.domain.ids import new_id
 from control_plane.domain.moving import RULES, UNDO_WINDOW_MAX, Phase
 from control_plane.domain.placement import Choice, Wish
@@ -74,7 +75,10 @@ def consider(session: Session, tenant: TenantRow, model: Model, server: str | No
     )
     choice = placing.choose(session, wish, full_at)
     if (choice.server.name, model) == (database.server, Model(home.model)) and model is not Model.SILO:
-        raise NotMovableError(f"{tenant.slug!r} lives in a {model} on {database.server} already")
+        raise NotMovableError(
+            f"{tenant.slug!r} lives in a {model} on {database.server} already; in which of those there, the platform"
+            " chooses"
+        )
     return Journey(tenant_id=tenant.id, source=home, source_database=database, choice=choice, model=model)
 
 
@@ -184,6 +188,21 @@ def tidy_due(session: Session, workflows: Workflows, actor: str) -> list[UUID]:
     return [row.id for row in due]
 
 
+def hindrances(session: Session, tenant: TenantRow, journey: Journey) -> list[str]:
+    """Why that move would not be begun now, as far as the roll knows, in words; nothing when it would."""
+    found = []
+    for refuse in (
+        partial(_refuse_unless_movable, session, tenant),
+        partial(refuse_while_login_changes, session, journey.source_database),
+        partial(fleet.keep_still, session),
+    ):
+        try:
+            refuse()
+        except (ConflictError, UnavailableError) as error:
+            found.append(error.message)
+    return found
+
+
 def refuse_while_login_changes(session: Session, database: DatabaseRow) -> None:
     """NotMovableError while the login of that database is being changed."""
     if database.next_login is not None and login_changes(session, database.id):
@@ -201,6 +220,10 @@ def _refuse_unless_movable(session: Session, tenant: TenantRow) -> None:
     row = moves.open_of(session, tenant.id, lock=True)
     if row is not None:
         raise NotMovableError(f"{tenant.slug!r} is moved already: {_about(row)}")
+    if Status(tenant.status) is Status.SUSPENDED:
+        raise NotMovableError(
+            f"{tenant.slug!r} is suspended, and a tenant that has moved is active: it would be let in; resume it first"
+        )
     if Status(tenant.status) is not Status.ACTIVE:
         raise NotMovableError(f"{tenant.slug!r} is {tenant.status}, and only active tenants are moved")
     record = workflow_records.find(session, tenant.workflow_id) if tenant.workflow_id else None

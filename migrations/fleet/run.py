@@ -17,6 +17,7 @@ from control_plane.registry import fleet, fleet_runs, reports, servers
 from control_plane.registry.engine import transaction
 from control_plane.registry.fleet import FleetBusyError, Revisions
 from control_plane.registry.tables import MigrationRunRow
+from control_plane.registry.ways_back import WayBack, ways_back
 from migrations.fleet import gate, reality
 from migrations.fleet.chains import HOME, Chain
 from migrations.fleet.events import STOPPED_BY_SOMEBODY, Hands, Report
@@ -69,6 +70,12 @@ class FleetMigration:
         leaving = {step.target.revision for step in steps if step.target.chain != HOME.name}
         with transaction(self._engine) as session:
             return gate.blocking(session, self._chain, self._chain.checked(wishes.to), leaving)
+
+    def ways_back_lost(self, steps: Iterable[Step]) -> list[WayBack]:
+        """Tenants that could not be had back any more in the homes that they have left, once those steps are taken."""
+        migrated = {(step.target.database_id, step.target.schema) for step in steps if step.target.chain != HOME.name}
+        with transaction(self._engine) as session:
+            return [way for way in ways_back(session) if way.through & migrated]
 
     def run(self, wishes: Wishes, actor: str, hands: Hands) -> Report:
         """Bring the chosen targets there, wave after wave.

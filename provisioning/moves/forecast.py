@@ -81,6 +81,7 @@ def foretell(estate: Estate, tenant: str, model: Model, server: str | None) -> F
         row = tenants.find(session, tenant)
         journey = moving.consider(session, row, model, server, estate.settings.limits.full_at)
         source, slug, tenant_id = building.place_of(session, journey.source), row.slug, row.id
+        hindrances = moving.hindrances(session, row, journey)
     facts = gather(estate, source)
     rows = size = 0
     with source_of(end_of(estate, source)) as connection:
@@ -101,5 +102,5 @@ def foretell(estate: Estate, tenant: str, model: Model, server: str | None) -> F
         bytes=size,
         seconds=round(AROUND_IT_S + rows / ROWS_A_SECOND, 1),
         stall_ms=STALL_MS if rows < LARGE_ROWS else STALL_LARGE_MS,
-        objections=objections(facts),
+        objections=[*hindrances, *objections(facts)],
     )

@@ -10,10 +10,13 @@ import pytest
 from sqlalchemy import text
 
 from control_plane import audit
-from control_plane.registry import dry_runs, moves, workflow_records
+from control_plane.domain.ids import new_id
+from control_plane.domain.tenant import Model, Status
+from control_plane.registry import dry_runs, fleet, moves, tenants, workflow_records
 from control_plane.registry.engine import transaction
 from control_plane.registry.tables import TenantRow
 from control_plane.staff.roles import StaffRole
+from control_plane.tenants import moving
 from tests.control_plane.house import UNKNOWN_ID, ControlPlane, control_plane_of
 
 HOUR_S = 3600
@@ -82,6 +85,35 @@ async def test_what_cannot_be_is_refused(fresh: ControlPlane, body: dict[str, An
         answer = await fresh.staff().post(f"/admin/tenants/{tenant.slug}/{path}", json=body)
         assert (answer.status_code, answer.json()["code"]) == (status, code), answer.text
     assert (await fresh.staff().get(f"/admin/tenants/{tenant.slug}")).json()["status"] == "active"
+
+
+async def test_a_suspended_tenant_is_not_moved_and_it_says_why(fresh: ControlPlane) -> None:
+    tenant = await settled(fresh)
+    with transaction(fresh.engine) as session:
+        tenants.change_status(tenants.get(session, tenant.id, lock=True), Status.SUSPENDED)
+    answer = await fresh.staff().post(f"/admin/tenants/{tenant.slug}/moves", json={"model": "silo"})
+    assert (answer.status_code, answer.json()["code"]) == (409, "not_movable")
+    assert "it would be let in; resume it first" in answer.json()["detail"]
+    assert (await fresh.staff().get(f"/admin/tenants/{tenant.slug}")).json()["status"] == "suspended"
+
+
+async def test_what_would_keep_a_move_from_being_begun_is_known_before(fresh: ControlPlane) -> None:
+    """All of it at once, and nothing is changed by asking."""
+    tenant = await settled(fresh)
+
+    def asked() -> list[str]:
+        with transaction(fresh.engine) as session:
+            row = tenants.get(session, tenant.id)
+            return moving.hindrances(session, row, moving.consider(session, row, Model.SILO, None, {}))
+
+    assert asked() == []
+    with transaction(fresh.engine) as session:
+        tenants.change_status(tenants.get(session, tenant.id, lock=True), Status.SUSPENDED)
+    with fleet.holding_fleet(fresh.engine, new_id()):
+        suspended, held = asked()
+    assert "is suspended" in suspended
+    assert "run over the fleet" in held
+    assert asked() == [suspended]
 
 
 @pytest.mark.parametrize("verb", ["cancel", "back", "settle"])
