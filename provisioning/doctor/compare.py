@@ -73,6 +73,12 @@ MOVE_DIFFERS = Check(
     "a tenant's two homes did not have the same rows when it was switched; the old one is kept",
     "compare them; then have it back (copyhold tenant move {object} --back), or give the old one up (--settle --yes)",
 )
+MOVE_LOST = Check(
+    "move_lost",
+    Severity.ERROR,
+    "a tenant is on its way, or has another home than it lives in, and no move of it is on record",
+    "`copyhold doctor --repair --yes` has a worker take it to its end: the other home goes",
+)
 REVISION_DRIFT = Check(
     "revision_drift",
     Severity.ERROR,
@@ -207,6 +213,15 @@ def _moves(roll: Roll) -> Iterator[Finding]:
             yield MOVE_LONG.finding(object=move.slug, detail=f"{move.phase} for {_hours(move.age)}{why}")
         elif move.phase not in MOVING and move.overdue > MOVE_OVERDUE_AFTER:
             yield MOVE_OVERDUE.finding(object=move.slug, detail=f"for {_hours(move.overdue)}{why}")
+    moved = {move.tenant_id for move in roll.moves}
+    lost = {
+        home.slug
+        for home in roll.homes
+        if home.tenant_id not in moved
+        and (home.status is Status.MOVING or (home.state in {FILLING, KEPT} and home.status is not Status.CLOSED))
+    }
+    for slug in sorted(lost):
+        yield MOVE_LOST.finding(object=slug)
 
 
 def _hours(time: timedelta) -> str:

@@ -21,7 +21,7 @@ from control_plane.registry.engine import transaction
 from control_plane.registry.fleet import Revisions
 from control_plane.registry.tables import DatabaseRow, TargetRow, TenantRow
 from control_plane.registry.workflows import PROVISION, DurableWorkflows
-from control_plane.tenants import retrying, service
+from control_plane.tenants import recovering, retrying, service
 from migrations.fleet import references
 from provisioning import erasing, logins
 from provisioning.databases import BUILDING
@@ -107,6 +107,12 @@ def _slot_orphan(tools: Tools, repair: Repair) -> None:
 def _publication_orphan(tools: Tools, repair: Repair) -> None:
     with _nobody_moves(tools, repair):
         dropping.drop_publication(tools.estate, _server(tools, repair), str(repair.database), str(repair.object))
+
+
+def _move_lost(tools: Tools, repair: Repair) -> None:
+    assert repair.subject is not None
+    with transaction(tools.estate.engine) as session:
+        recovering.recover(session, tenants.get(session, repair.subject, lock=True), tools.actor)
 
 
 def _database_orphan(tools: Tools, repair: Repair) -> None:
@@ -236,6 +242,7 @@ _DOING: Mapping[Kind, Callable[[Tools, Repair], None]] = {
     Kind.POOLER_DRIFT: _pooler_drift,
     Kind.SLOT_ORPHAN: _slot_orphan,
     Kind.PUBLICATION_ORPHAN: _publication_orphan,
+    Kind.MOVE_LOST: _move_lost,
     Kind.DATABASE_ORPHAN: _database_orphan,
     Kind.SCHEMA_ORPHAN: _schema_orphan,
     Kind.FENCE_ORPHAN: _fence_orphan,

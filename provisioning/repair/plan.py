@@ -60,6 +60,7 @@ class _Planner:
         yield self._records()
         yield self._from_findings()
         yield self._moves()
+        yield self._lost_moves()
         yield self._databases()
         yield self._schemas()
         yield self._roles()
@@ -148,6 +149,18 @@ class _Planner:
                     what="a publication of a move that is over",
                     do="drop the publication",
                 )
+
+    def _lost_moves(self) -> Iterator[Repair]:
+        by_slug = {tenant.slug: tenant for tenant in self._known.tenants.values()}
+        for slug in sorted({str(each.object) for each in self._of(Kind.MOVE_LOST)} & by_slug.keys()):
+            yield Repair(
+                kind=Kind.MOVE_LOST,
+                object=slug,
+                what="a tenant is on its way, or has left something behind, and its move is not on record any more",
+                do="have a worker take it to its end: what the tenant has where its route does not lead goes",
+                dangerous=True,
+                subject=by_slug[slug].id,
+            )
 
     def _databases(self) -> Iterator[Repair]:
         sessions = {(each.server, each.name): each.sessions for each in self._seen.databases}

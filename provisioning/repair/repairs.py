@@ -20,6 +20,7 @@ class Kind(enum.StrEnum):
     POOLER_DRIFT = "pooler_drift"
     SLOT_ORPHAN = "slot_orphan"
     PUBLICATION_ORPHAN = "publication_orphan"
+    MOVE_LOST = "move_lost"
     DATABASE_ORPHAN = "database_orphan"
     SCHEMA_ORPHAN = "schema_orphan"
     FENCE_MISSING = "fence_missing"
@@ -48,6 +49,7 @@ LOGIN_CHECKS = frozenset({
 MENDED: Mapping[Kind, frozenset[str]] = {
     Kind.SERVER_ROLES: frozenset({"platform_role", "public_database"}),
     Kind.POOLER_DRIFT: frozenset({parts.POOLER_DRIFT.name}),
+    Kind.MOVE_LOST: frozenset({compare.MOVE_LOST.name}),
     Kind.DATABASE_ORPHAN: frozenset({compare.DATABASE_ORPHAN.name}),
     Kind.SCHEMA_ORPHAN: frozenset({compare.SCHEMA_ORPHAN.name}),
     Kind.FENCE_ORPHAN: frozenset({compare.FENCE_ORPHAN.name}),

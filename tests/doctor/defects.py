@@ -793,6 +793,24 @@ MOVES = (
         "true, now() - interval '1 day', now() - interval '11 minutes'",
         "move_overdue",
     ),
+    defect(
+        "a tenant on its way whose move is not on record",
+        "control",
+        "UPDATE tenants SET status = 'moving' WHERE id = '{tenant_pool}'",
+        "UPDATE tenants SET status = 'active' WHERE id = '{tenant_pool}'",
+        "move_lost",
+    ),
+    *(
+        defect(
+            f"a home that is {state} and no move on record",
+            "control",
+            "INSERT INTO homes (id, tenant_id, database_id, schema, model, state)"
+            f" VALUES ('{NOBODY}', '{{tenant_silo}}', '{{database_pool}}', 'public', 'pool', '{state}')",
+            f"DELETE FROM homes WHERE id = '{NOBODY}'",
+            "move_lost",
+        )
+        for state in ("filling", "kept")
+    ),
     open_move("two homes that differ", "kept", "false, now() - interval '1 day', NULL", "move_differs"),
 )
 
