@@ -1,6 +1,7 @@
 """From a wish to the first answered request, by model; whether the thousandth silo is as quick as the first.
 
-Environment: COPYHOLD_BENCH_CREATIONS (20), COPYHOLD_BENCH_SILOS (1000), COPYHOLD_BENCH_SILOS_PER_S (2).
+Environment: COPYHOLD_BENCH_CREATIONS (20), COPYHOLD_BENCH_SILOS (1000; 0 leaves the steady rate out),
+COPYHOLD_BENCH_SILOS_PER_S (2).
 """
 
 from __future__ import annotations
@@ -224,7 +225,9 @@ class Bench:
         return round(statistics.median(ours) / statistics.median(raw), 3)
 
     def steady(self) -> dict[str, Any]:
-        """Silos at a steady rate, none kept ready: the last ones against the first ones."""
+        """Silos at a steady rate, none kept ready: the last ones against the first ones; None without any."""
+        if not SILOS:
+            return {"silos": 0, "last_to_first_ratio": None}
         stock.keep(self.platform, 0)
         stock.settled(self.platform)
         began = time.monotonic()

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import enum
-from dataclasses import dataclass
+import json
+from dataclasses import asdict, dataclass
+from functools import cached_property
 from uuid import UUID
 
 from control_plane.domain.tenant import Model, Plan, Status
@@ -66,3 +68,8 @@ class Route:
     needs: str | None = None
     """The oldest revision that an app has to know to work with the home; see domain.compatibility."""
     keys: tuple[ApiKey, ...] = ()
+
+    @cached_property
+    def as_json(self) -> str:
+        """All of it, as a file has it. Made once: of thousands few change between one writing and the next."""
+        return json.dumps(asdict(self), default=str)

@@ -10,7 +10,7 @@ import json
 import os
 import time
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -73,15 +73,9 @@ EMPTY = RollSnapshot(version=-1, taken_at=0.0)
 
 def save(snapshot: RollSnapshot, path: Path, keyring: Keyring) -> None:
     """Write the snapshot so that a reader sees the old file or the new one, never half of one."""
-    body = json.dumps(
-        {
-            "format": _FORMAT,
-            "version": snapshot.version,
-            "taken_at": snapshot.taken_at,
-            "routes": [asdict(route) for route in snapshot.by_id.values()],
-        },
-        default=str,
-    ).encode()
+    routes = ", ".join([route.as_json for route in snapshot.by_id.values()])
+    facts = f'"format": {_FORMAT}, "version": {snapshot.version}, "taken_at": {snapshot.taken_at!r}'
+    body = f'{{{facts}, "routes": [{routes}]}}'.encode()
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     temporary = path.with_suffix(f".{os.getpid()}.new")
     with temporary.open("wb") as file:

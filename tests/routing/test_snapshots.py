@@ -77,6 +77,15 @@ def test_what_is_read_is_what_was_written(snapshot: RollSnapshot, file: Path) ->
     assert (read.version, read.taken_at) == (42, snapshot.taken_at)
 
 
+def test_what_was_written_before_is_written_as_it_is_now(snapshot: RollSnapshot, file: Path) -> None:
+    old = snapshot.by_slug["whole"]
+    new = replace(old, epoch=old.epoch + 1, keys=())
+    save(snapshot.changed([new], 8), file, KEYRING)
+    assert load(file, KEYRING).by_id == {**snapshot.by_id, old.tenant_id: new}
+    assert new.as_json != old.as_json
+    assert old.as_json is old.as_json, "thousands are not made anew each second"
+
+
 def test_a_file_from_before_homes_said_what_they_need_is_read(snapshot: RollSnapshot, file: Path) -> None:
     document = json.loads(file.read_bytes().partition(b"\n")[2])
     for each in document["routes"]:
