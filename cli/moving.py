@@ -46,6 +46,10 @@ class MoveShown(TypedDict):
     rows: int
     rows_total: int | None
     bytes: int
+    recipe: str | None
+    allow_freeze: bool
+    expected_stall_s: float | None
+    note: str | None
     tries: int
     stall_ms: float | None
     verified: bool | None
@@ -69,6 +73,10 @@ def shown(session: Session, row: MoveRow) -> MoveShown:
         rows=row.rows,
         rows_total=row.rows_total,
         bytes=row.bytes,
+        recipe=row.recipe,
+        allow_freeze=row.allow_freeze,
+        expected_stall_s=row.expected_stall_s,
+        note=row.note,
         tries=row.tries,
         stall_ms=row.stall_ms,
         verified=row.verified,

@@ -35,6 +35,8 @@ class Limits(BaseModel):
     """How long a context token may be redeemed after it was minted."""
     freeze_wait_s: Annotated[float, Field(gt=0)] = 10.0
     """How long a request waits for a tenant that is being moved."""
+    frozen_copy_s: Annotated[float, Field(gt=0)] = 120.0
+    """How long at most a tenant is kept waiting when it is copied under freeze; see `tenant move --allow-freeze`."""
     freeze_waiters: Annotated[int, Field(ge=1)] = 500
     undo_window_s: Annotated[int, Field(ge=0, le=int(UNDO_WINDOW_MAX.total_seconds()))] = 3600
     """How long the home that a tenant moved away from is kept, unless the move says; with 0 it goes at once."""

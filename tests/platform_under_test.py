@@ -153,7 +153,9 @@ class PlatformUnderTest:
         """A client of the control plane's host, nobody signed in."""
         return self.client(f"localhost:{self.port}")
 
-    def tenant(self, model: str | Model, slug: str | None = None, *, plan: Plan = Plan.STARTER) -> TenantUnderTest:
+    def tenant(
+        self, model: str | Model, slug: str | None = None, *, plan: Plan = Plan.STARTER, server: str | None = None
+    ) -> TenantUnderTest:
         """A new active tenant of that model, with an owner's key."""
         slug = slug or f"t{uuid4().hex[:10]}"
         wish = service.TenantWish(
@@ -161,6 +163,7 @@ class PlatformUnderTest:
             name=f"Company {slug}",
             plan=plan,
             model=parse_model(str(model)),
+            server=server,
             owner=service.OwnerWish(email=f"owner@{slug}.example", name="Olive Owner"),
         )
         with transaction(self.engine) as session:

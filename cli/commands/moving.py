@@ -18,7 +18,7 @@ from cli.moving import MoveShown, changes, filling, refuse_unless, shown
 from cli.options import DataOption, JsonOption
 from cli.wiring import Platform, open_platform
 from control_plane.domain.errors import UsageError
-from control_plane.domain.moving import Phase
+from control_plane.domain.moving import Phase, Recipe
 from control_plane.domain.tenant import Model
 from control_plane.registry import moves as registry
 from control_plane.registry import tenants
@@ -48,6 +48,9 @@ def move(
             show_default=False,
         ),
     ] = None,
+    allow_freeze: Annotated[
+        bool, typer.Option("--allow-freeze", help="Keep it waiting during the copy, where there is no other way.")
+    ] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only tell what it would do and take.")] = False,
     cancel: Annotated[bool, typer.Option("--cancel", help="Have it end where it began.")] = False,
     back: Annotated[bool, typer.Option("--back", help="Have the tenant back in the home that it has left.")] = False,
@@ -59,6 +62,9 @@ def move(
 ) -> None:
     """Move a tenant to another model or server while it works. Nobody notices; no request fails.
 
+    Where its server can send no stream it is refused, and told for how long the tenant would wait; --allow-freeze has
+    it copied so.
+
     Until it has arrived --cancel takes it back to where it was. For as long as the old home is kept, --back does, with
     all that the tenant has done since. With --json every change is an event, one a line.
 
@@ -66,23 +72,24 @@ def move(
     Example: copyhold tenant move globex --to silo --dry-run
     Example: copyhold tenant move globex --to silo
     Example: copyhold tenant move globex --to silo --server beta --undo-window 1d
+    Example: copyhold tenant move globex --to silo --allow-freeze
     Example: copyhold tenant move globex --back
     Example: copyhold tenant move globex --cancel
     """
     if sum((cancel, back, settle, to is not None)) != 1:
         raise UsageError("say which: --to MODEL, --cancel, --back or --settle")
-    if to is None and (server is not None or undo_window is not None or dry_run):
-        raise UsageError("--server, --undo-window and --dry-run go with --to")
+    if to is None and (server is not None or undo_window is not None or dry_run or allow_freeze):
+        raise UsageError("--server, --undo-window, --allow-freeze and --dry-run go with --to")
     if settle and not yes:
         raise UsageError("what the tenant has in its old home is deleted, and there is no way back: say --yes")
     asked = parse_duration(undo_window) if undo_window is not None else None
     with open_platform(data) as platform:
         window = asked if asked is not None else platform.estate.settings.limits.undo_window
         if to is not None and dry_run:
-            _foretell(platform, tenant, to, server, window, as_json=as_json)
+            _foretell(platform, tenant, to, server, window, allow_freeze=allow_freeze, as_json=as_json)
             return
         if to is not None:
-            move_id = begin(platform, tenant, to, server, window)
+            move_id = begin(platform, tenant, to, server, window, allow_freeze=allow_freeze)
         elif back:
             move_id = begin_back(platform, tenant)
         else:
@@ -105,13 +112,14 @@ def moves(tenant: TenantArgument, data: DataOption = None, as_json: JsonOption =
         output.print_json(found)
     elif found:
         output.print_table(
-            ("when", "phase", "from", "to", "rows", "stall", "by", "kept until", "reason"),
+            ("when", "phase", "from", "to", "recipe", "rows", "stall", "by", "kept until", "reason"),
             [
                 (
                     row["created_at"],
                     row["phase"].replace("_", " "),
                     _place(row, "source"),
                     _place(row, "target"),
+                    row["recipe"],
                     row["rows"],
                     output.in_time(row["stall_ms"]) if row["stall_ms"] is not None else None,
                     row["actor"],
@@ -125,7 +133,9 @@ def moves(tenant: TenantArgument, data: DataOption = None, as_json: JsonOption =
         output.note("it has never moved")
 
 
-def begin(platform: Platform, tenant: str, model: Model, server: str | None, window: timedelta) -> UUID:
+def begin(
+    platform: Platform, tenant: str, model: Model, server: str | None, window: timedelta, *, allow_freeze: bool = False
+) -> UUID:
     """Have the tenant move; the move's id. NotMovableError and the like, in words, when it cannot."""
     full_at = platform.estate.settings.limits.full_at
     with transaction(platform.engine) as session:
@@ -138,6 +148,7 @@ def begin(platform: Platform, tenant: str, model: Model, server: str | None, win
             model=model,
             server=server,
             undo_window=window,
+            allow_freeze=allow_freeze,
             full_at=full_at,
         )
         return begun.id
@@ -196,16 +207,30 @@ def _events() -> Iterator[Watch]:
 def _lines() -> Iterator[Watch]:
     """A line a phase; between them, on a terminal, a bar of the rows that are copied."""
     phases: list[str] = []
+    planned = False
     with filling("rows") as fill:
 
         def tell(move: MoveShown) -> None:
+            nonlocal planned
             line = None
+            if move["recipe"] is not None and not planned:
+                planned = True
+                for told in _planned(move):
+                    fill(move["rows"], move["rows_total"], f"  {told}")
             if move["phase"] not in phases:
                 phases.append(move["phase"])
                 line = f"  {move['phase'].replace('_', ' ')}"
             fill(move["rows"], move["rows_total"], line)
 
         yield tell
+
+
+def _planned(move: MoveShown) -> Iterator[str]:
+    """What there is to tell of how it is moved; nothing of a move as they mostly are."""
+    if move["expected_stall_s"] is not None and move["allow_freeze"]:
+        yield f"copied under freeze: waits for about {move['expected_stall_s']:g} s"
+    if move["note"]:
+        yield move["note"]
 
 
 def _said(tenant: str, move: MoveShown) -> str:
@@ -229,15 +254,25 @@ def _place(move: MoveShown, end: str) -> str | None:
 
 
 def _foretell(
-    platform: Platform, tenant: str, model: Model, server: str | None, window: timedelta, *, as_json: bool
+    platform: Platform,
+    tenant: str,
+    model: Model,
+    server: str | None,
+    window: timedelta,
+    *,
+    allow_freeze: bool,
+    as_json: bool,
 ) -> None:
     from provisioning.moves.forecast import foretell
 
-    told = foretell(platform.estate, tenant, model, server)
-    facts = told.told(window)
+    window_s = round(window.total_seconds())
+    told = foretell(platform.estate, tenant, model, server, allow_freeze=allow_freeze, window_s=window_s)
+    facts = told.told()
     if as_json:
         output.print_json(facts)
         return
+    kept = timedelta(seconds=told.plan.window_s)
+    meanwhile = "served all the time" if told.plan.recipe is Recipe.STREAM else "kept waiting during the copy"
     output.print_facts(
         [
             ("tenant", told.slug),
@@ -245,10 +280,13 @@ def _foretell(
             ("to", facts["to"]),
             ("because", told.reason),
             ("size", f"{told.rows} rows, {told.bytes} bytes"),
-            ("takes", f"about {told.seconds} s, served all the time"),
-            ("longest wait", f"about {told.stall_ms} ms"),
-            ("old home", f"kept for {window}" if window else "deleted at once"),
+            ("recipe", told.plan.recipe),
+            ("takes", f"about {told.seconds} s, {meanwhile}"),
+            ("longest wait", f"about {output.in_time(told.stall_ms)}"),
+            ("old home", f"kept for {kept}" if kept else "deleted at once"),
         ]
     )
+    if told.plan.note:
+        output.say(told.plan.note)
     for objection in told.objections:
         output.say(f"it cannot begin: {objection}")

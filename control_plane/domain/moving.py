@@ -43,6 +43,15 @@ class Phase(enum.StrEnum):
     CALLED_OFF = "called_off"
 
 
+class Recipe(enum.StrEnum):
+    """How a tenant's rows come into its new home."""
+
+    STREAM = "stream"
+    """Copied while it works, and what changes meanwhile streamed: frozen for milliseconds."""
+    FREEZE = "freeze"
+    """Copied while it is frozen, because the server that it leaves can send no stream."""
+
+
 class Way(enum.StrEnum):
     """Where whoever finds a move in a phase that nobody works on any more takes it."""
 
@@ -73,7 +82,13 @@ RULES: Mapping[Phase, Rules] = {
         after_crash=Way.BACK, then=frozenset({Phase.PREPARING, Phase.CALLING_OFF}), moving=True, can_cancel=True
     ),
     Phase.PREPARING: Rules(after_crash=Way.BACK, then=_FORTH, moving=True, can_cancel=True),
-    Phase.COPYING: Rules(after_crash=Way.BACK, then=_FORTH | {Phase.FOLLOWING}, moving=True, can_cancel=True),
+    Phase.COPYING: Rules(
+        # A copy under freeze is followed by nobody.
+        after_crash=Way.BACK,
+        then=_FORTH | {Phase.FOLLOWING, Phase.FREEZING},
+        moving=True,
+        can_cancel=True,
+    ),
     Phase.FOLLOWING: Rules(after_crash=Way.BACK, then=_FORTH | {Phase.FREEZING}, moving=True, can_cancel=True),
     Phase.FREEZING: Rules(
         after_crash=Way.BACK, then=_FORTH | {Phase.FOLLOWING, Phase.SWITCHED}, moving=True, can_cancel=True

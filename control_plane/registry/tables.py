@@ -444,6 +444,14 @@ class MoveRow(Base):
     """Until then it is kept, and what is changed in the new one flows back."""
     revision: Mapped[str | None]
     """Of both homes at the switch: only at the same is there a way back."""
+    allow_freeze: Mapped[bool] = mapped_column(server_default=text("false"))
+    """Whether the tenant may be kept waiting for as long as a copy takes, where there is no other way."""
+    recipe: Mapped[str | None]
+    """Of domain.moving; None until both servers have been looked at."""
+    expected_stall_s: Mapped[float | None]
+    """For how long it will be frozen; None where that is not worth telling."""
+    note: Mapped[str | None]
+    """What came of what was asked for, where it is something else: no way back, say."""
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
     switched_at: Mapped[datetime | None]
     ended_at: Mapped[datetime | None]
@@ -460,6 +468,7 @@ class DryRunRow(Base):
     model: Mapped[str]
     server: Mapped[str | None]
     undo_window_s: Mapped[int] = mapped_column(Integer)
+    allow_freeze: Mapped[bool] = mapped_column(server_default=text("false"))
     workflow_id: Mapped[str | None]
     told: Mapped[dict[str, Any] | None] = mapped_column(JSONB)
     """The same facts that `tenant move --dry-run --json` prints; None until they are known."""

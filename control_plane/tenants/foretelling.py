@@ -24,6 +24,7 @@ def ask(
     model: Model,
     server: str | None,
     undo_window: timedelta,
+    allow_freeze: bool,
     full_at: placing.FullAt,
 ) -> UUID:
     """Have a worker find out, when the caller commits; the dry run's id. Nothing is done to the tenant.
@@ -38,6 +39,7 @@ def ask(
         model=str(model),
         server=server,
         undo_window_s=round(undo_window.total_seconds()),
+        allow_freeze=allow_freeze,
     )
     dry_runs.add(session, row)
     # What it asks is asked of the server that the tenant lives on: one that does not answer holds up its own lane.

@@ -91,9 +91,10 @@ def request(
     model: Model,
     server: str | None = None,
     undo_window: timedelta = UNDO_WINDOW,
+    allow_freeze: bool = False,
     full_at: placing.FullAt | None = None,
 ) -> MoveRow:
-    """Begin to move a tenant; it is served all the time.
+    """Begin to move a tenant; it is served all the time, unless `allow_freeze` and there is no other way.
 
     WindowError, what `consider` raises, and NotMovableError or FleetBusyError while something else is done to it, to
     its database or to the fleet.
@@ -116,10 +117,12 @@ def request(
         phase=str(Phase.REQUESTED),
         epoch=route.epoch,
         undo_window_s=round(undo_window.total_seconds()),
+        allow_freeze=allow_freeze,
     )
     moves.add(session, row)
     tenants.change_status(tenant, Status.MOVING)
-    audit.record(session, actor, "tenant.move", tenant.slug, tenant_id=tenant.id, to=str(model), server=server)
+    facts = {"to": str(model), "server": server} | ({"allow_freeze": True} if allow_freeze else {})
+    audit.record(session, actor, "tenant.move", tenant.slug, tenant_id=tenant.id, **facts)
     _start(session, workflows, tenant, row, MOVE, actor)
     return row
 

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from uuid import UUID
+
+from control_plane.domain.server import Server
 from control_plane.registry import fleet
 from control_plane.registry.engine import transaction
 from control_plane.registry.tables import TargetRow
 from provisioning.building import Place
 from provisioning.estate import Estate
-from provisioning.moves.errors import UnmovableError, at_source
-from provisioning.moves.obstacles import obstacles
+from provisioning.moves.copying import Size, sizes
+from provisioning.moves.errors import UnmovableError, at_source, at_target
+from provisioning.moves.obstacles import Kind, Obstacle, obstacles, server_obstacles
 from provisioning.moves.places import source_of
 from provisioning.moves.preconditions import Facts
 from provisioning.moves.tables import tables_of
@@ -31,8 +35,10 @@ SELECT c.conname FROM pg_constraint c
 """
 
 
-def gather(estate: Estate, source: Place) -> Facts:
-    """All of it; psycopg.Error or SourceGoneError when the server does not answer."""
+def gather(estate: Estate, source: Place, tenant_id: UUID, target: Server) -> Facts:
+    """All of it, every row of the tenant counted; psycopg.Error, SourceGoneError or TargetGoneError when a server does
+    not answer.
+    """
     with transaction(estate.engine) as session:
         wanted = fleet.wanted(session)
         row = session.get(TargetRow, (source.database.id, source.home.schema))
@@ -43,11 +49,16 @@ def gather(estate: Estate, source: Place) -> Facts:
         version = admin.info.server_version
     with source_of(end_of(estate, source)) as mover, at_source(mover):
         found = obstacles(mover)
-        unmovable = _unmovable(estate, source, mover)
+        unmovable, size = _unmovable(estate, source, mover), None
+        if unmovable is None and not any(each.kind is Kind.ROWS for each in found):
+            size = _size(estate, source, mover, tenant_id)
     return Facts(
         server=source.server.name,
         version=version,
         obstacles=tuple(found),
+        target=target.name,
+        target_obstacles=tuple(_of_target(estate, target)),
+        size=size,
         oldest_writer=f"process {oldest[0]} of {oldest[1]} in {oldest[2]}, for {oldest[3]:.0f} s" if oldest else None,
         oldest_writer_s=oldest[3] if oldest else 0.0,
         revisions=(source.database.home_revision, row.revision if row is not None else None),
@@ -63,3 +74,15 @@ def _unmovable(estate: Estate, source: Place, mover: Connection) -> str | None:
     except UnmovableError as error:
         return error.message
     return None
+
+
+def _size(estate: Estate, source: Place, mover: Connection, tenant_id: UUID) -> Size:
+    tables = tables_of(mover, source.home.schema, estate.app.metadata)
+    found = sizes(mover, source.home.schema, tables, tenant_id).values()
+    return Size(rows=sum(each.rows for each in found), bytes=sum(each.bytes for each in found))
+
+
+def _of_target(estate: Estate, target: Server) -> list[Obstacle]:
+    # Its database may have to be made first: only what is true of the whole server is asked.
+    with at_target(), estate.builder(target).admin() as admin:
+        return server_obstacles(admin)

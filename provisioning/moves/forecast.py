@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
@@ -15,13 +14,10 @@ from control_plane.tenants import moving
 from provisioning import building
 from provisioning.building import Place
 from provisioning.estate import Estate
-from provisioning.moves.copying import sizes
-from provisioning.moves.errors import UnmovableError, at_source
+from provisioning.moves.copying import Size
 from provisioning.moves.facts import gather
-from provisioning.moves.places import source_of
-from provisioning.moves.preconditions import objections
-from provisioning.moves.tables import tables_of
-from provisioning.moves.trips import end_of
+from provisioning.moves.preparing import terms_of
+from provisioning.moves.recipes import Plan, plan
 
 ROWS_A_SECOND = 80_000
 """Copied on one machine: 100,000 rows took 1.3 to 3.0 s, a million 8.6 to 12.1."""
@@ -48,20 +44,25 @@ class Forecast:
     bytes: int
     seconds: float
     stall_ms: int
+    plan: Plan
+    """By which recipe, and what becomes of the terms."""
     objections: list[str]
+    """Those of the roll and of the plan."""
 
-    def told(self, window: timedelta) -> dict[str, Any]:
-        """As it is printed and answered in JSON; `window`: how long the old home is to be kept."""
+    def told(self) -> dict[str, Any]:
+        """As it is printed and answered in JSON."""
         return {
             "tenant": self.slug,
             "from": f"{self.source.home.model} on {self.source.server.name} ({self.source.database.name})",
             "to": f"{self.model} on {self.server.name}",
             "because": self.reason,
+            "recipe": self.plan.recipe,
             "rows": self.rows,
             "bytes": self.bytes,
             "seconds": self.seconds,
             "stall_ms": self.stall_ms,
-            "kept_s": round(window.total_seconds()),
+            "kept_s": self.plan.window_s,
+            "note": self.plan.note,
             "objections": self.objections,
         }
 
@@ -70,37 +71,42 @@ def answer(estate: Estate, dry_run_id: UUID) -> None:
     """Record what that dry run asks for. What `foretell` raises."""
     with transaction(estate.engine) as session:
         row = dry_runs.get(session, dry_run_id)
-    found = foretell(estate, str(row.tenant_id), Model(row.model), row.server)
+    found = foretell(
+        estate,
+        str(row.tenant_id),
+        Model(row.model),
+        row.server,
+        allow_freeze=row.allow_freeze,
+        window_s=row.undo_window_s,
+    )
     with transaction(estate.engine) as session:
-        dry_runs.told(session, dry_run_id, found.told(timedelta(seconds=row.undo_window_s)))
+        dry_runs.told(session, dry_run_id, found.told())
 
 
-def foretell(estate: Estate, tenant: str, model: Model, server: str | None) -> Forecast:
+def foretell(
+    estate: Estate, tenant: str, model: Model, server: str | None, *, allow_freeze: bool, window_s: int
+) -> Forecast:
     """The move of that tenant (slug or id), as it would be now. What `moving.consider` raises when it goes nowhere."""
     with transaction(estate.engine) as session:
         row = tenants.find(session, tenant)
         journey = moving.consider(session, row, model, server, estate.settings.limits.full_at)
         source, slug, tenant_id = building.place_of(session, journey.source), row.slug, row.id
         hindrances = moving.hindrances(session, row, journey)
-    facts = gather(estate, source)
-    rows = size = 0
-    with source_of(end_of(estate, source)) as connection:
-        try:
-            with at_source(connection):
-                tables = tables_of(connection, source.home.schema, estate.app.metadata)
-            found = sizes(connection, source.home.schema, tables, tenant_id).values()
-            rows, size = sum(each.rows for each in found), sum(each.bytes for each in found)
-        except UnmovableError:
-            pass  # It is among the objections.
+    facts = gather(estate, source, tenant_id, journey.choice.server)
+    planned = plan(facts, terms_of(estate, allow_freeze=allow_freeze, window_s=window_s))
+    # What could not be read is among the objections.
+    size = facts.size or Size(rows=0, bytes=0)
+    by_stream = STALL_MS if size.rows < LARGE_ROWS else STALL_LARGE_MS
     return Forecast(
         slug=slug,
         source=source,
         server=journey.choice.server,
         model=model,
         reason=journey.choice.reason,
-        rows=rows,
-        bytes=size,
-        seconds=round(AROUND_IT_S + rows / ROWS_A_SECOND, 1),
-        stall_ms=STALL_MS if rows < LARGE_ROWS else STALL_LARGE_MS,
-        objections=[*hindrances, *objections(facts)],
+        rows=size.rows,
+        bytes=size.bytes,
+        seconds=round(AROUND_IT_S + size.rows / ROWS_A_SECOND, 1),
+        stall_ms=round(planned.stall_s * 1000) if planned.stall_s is not None else by_stream,
+        plan=planned,
+        objections=[*hindrances, *planned.objections],
     )

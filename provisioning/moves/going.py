@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import timedelta
 from uuid import UUID
 
@@ -15,7 +16,7 @@ from sqlalchemy.orm import Session
 
 from control_plane import audit
 from control_plane.domain.errors import CopyholdError
-from control_plane.domain.moving import PASSED, RULES, Phase
+from control_plane.domain.moving import PASSED, RULES, Phase, Recipe
 from control_plane.domain.tenant import Status
 from control_plane.registry import moves, tenants
 from control_plane.registry.moves import Held
@@ -24,13 +25,13 @@ from provisioning.building import Place
 from provisioning.estate import Estate
 from provisioning.inside import Inside
 from provisioning.moves import fences
-from provisioning.moves.copying import Progress, sizes
+from provisioning.moves.copying import Progress
 from provisioning.moves.errors import at_source, at_target
 from provisioning.moves.fences import OPEN
 from provisioning.moves.following import Follower
+from provisioning.moves.freezing import BrokenOffError, tried_once, under_freeze
 from provisioning.moves.places import source_of, target_of
-from provisioning.moves.switching import HandOver, Outcome, catch_up, hand_over
-from provisioning.moves.tables import Table
+from provisioning.moves.switching import SMALL_ROWS, HandOver, Outcome, by_stream, catch_up, hand_over
 from provisioning.moves.trips import Trip, end_of, holding_trip, read_locked, refuse_if_cancelled
 from provisioning.moves.ways import (
     clear_way_back,
@@ -55,8 +56,22 @@ def carry_over(estate: Estate, inside: Inside, move_id: UUID) -> None:
         source, target = end_of(estate, trip.source), end_of(estate, trip.chosen)
         _begin_anew(held, trip, estate)
         tables = moved_tables(source, target, estate.app.metadata)
-        rows = _count(held, trip, estate, tables)
         check = _Check(held, move_id)
+        work = HandOver(
+            estate=estate,
+            inside=inside,
+            held=held,
+            trip=trip,
+            old=trip.source,
+            new=trip.chosen,
+            tables=tables,
+            forth=True,
+            keep=bool(trip.window_s),
+            compare_first=trip.rows is not None and trip.rows <= SMALL_ROWS,
+        )
+        if trip.recipe is Recipe.FREEZE:
+            _record(held, trip, _carry_frozen(work, check))
+            return
         with way_there(
             source, target, tables, trip.tenant_id, tell=check.copied, waiting=lambda _: check()
         ) as follower:
@@ -67,19 +82,7 @@ def carry_over(estate: Estate, inside: Inside, move_id: UUID) -> None:
                     catch_up(follower, watcher, check)
                 prepare_way_back(target, tables, trip.tenant_id, waiting=lambda _: _pumped(follower))
             _phase(held, move_id, Phase.FREEZING)
-            work = HandOver(
-                estate=estate,
-                inside=inside,
-                held=held,
-                trip=trip,
-                old=trip.source,
-                new=trip.chosen,
-                tables=tables,
-                forth=True,
-                keep=bool(trip.window_s),
-                rows=rows,
-            )
-            _record(held, trip, hand_over(work, follower, check))
+            _record(held, trip, hand_over(work, by_stream(follower, trip.epoch, check)))
 
 
 def arrive(estate: Estate, move_id: UUID) -> None:
@@ -124,7 +127,7 @@ def carry_back(estate: Estate, inside: Inside, move_id: UUID) -> None:
                 tables=tables,
                 forth=False,
             )
-            _record(held, trip, hand_over(work, follower, check))
+            _record(held, trip, hand_over(work, by_stream(follower, trip.epoch, check)))
 
 
 def arrive_back(estate: Estate, move_id: UUID) -> None:
@@ -140,6 +143,20 @@ def arrive_back(estate: Estate, move_id: UUID) -> None:
             if row.verified is not False:
                 moves.change_phase(row, Phase.CLEANING)
             _active_again(session, row, "tenant.moved_back", trip)
+
+
+def _carry_frozen(work: HandOver, check: _Check) -> Outcome:
+    """Freeze the tenant, copy it, switch it: once, for whoever asked has agreed to one wait."""
+    trip, new = work.trip, end_of(work.estate, work.new)
+    if trip.window_s:
+        prepare_way_back(new, work.tables, trip.tenant_id, waiting=lambda _: check())
+    check.tell()
+    _phase(work.held, trip.id, Phase.FREEZING)
+    schemas = work.old.home.schema, work.new.home.schema
+    bringing = under_freeze(schemas, work.tables, trip.tenant_id, tell=check.copied, check=check)
+    bound_s = work.estate.settings.limits.frozen_copy_s
+    with tried_once(work.held, trip.id):
+        return hand_over(replace(work, compare_first=True, bound_s=bound_s), bringing)
 
 
 class _Check:
@@ -177,6 +194,8 @@ def _begin_anew(held: Held, trip: Trip, estate: Estate) -> None:
     source, target = end_of(estate, trip.source), end_of(estate, trip.chosen)
     with source_of(source) as old, at_source(old):
         fences.thaw(old, trip.tenant_id, trip.epoch)
+    if trip.recipe is Recipe.FREEZE and trip.phase is Phase.FREEZING:
+        raise BrokenOffError
     if trip.phase is not Phase.PREPARING:
         clear_ways(estate, trip)
         erase_tenant(target, trip.tenant_id)
@@ -185,15 +204,6 @@ def _begin_anew(held: Held, trip: Trip, estate: Estate) -> None:
         refuse_if_cancelled(row)
         moves.change_phase(row, Phase.COPYING)
         row.rows = row.bytes = 0
-
-
-def _count(held: Held, trip: Trip, estate: Estate, tables: Sequence[Table]) -> int:
-    with source_of(end_of(estate, trip.source)) as source:
-        found = sizes(source, trip.source.home.schema, tables, trip.tenant_id)
-    total = sum(size.rows for size in found.values())
-    with held.transaction() as session:
-        moves.get(session, trip.id).rows_total = total
-    return total
 
 
 def _phase(held: Held, move_id: UUID, phase: Phase) -> None:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-LONG_TRANSACTION_S = 60.0
-"""A stream cannot begin before every transaction that writes has ended. The app's own end by themselves before that."""
+from provisioning.moves.copying import Size
+from provisioning.moves.obstacles import Obstacle
+
 OLDEST_VERSION = 150000
 """Publications of rows, and not of whole tables."""
 
@@ -18,8 +19,14 @@ class Facts:
     server: str
     """Where the tenant lives."""
     version: int
-    obstacles: tuple[str, ...]
-    """What keeps that server from sending a stream, in words."""
+    obstacles: tuple[Obstacle, ...]
+    """What keeps that server from sending a stream."""
+    target: str
+    """Where it is to live."""
+    target_obstacles: tuple[Obstacle, ...]
+    """What keeps that one from sending a stream back."""
+    size: Size | None
+    """How much there is to copy; None where that could not be read."""
     oldest_writer: str | None
     """The oldest transaction of the server that has written something, in words."""
     oldest_writer_s: float
@@ -34,7 +41,7 @@ class Facts:
 
 
 def objections(facts: Facts) -> list[str]:
-    """Everything that speaks against the move; nothing when it may begin."""
+    """Everything that speaks against the move whatever its recipe; see `recipes` for what depends on that."""
     return [*_of_the_home(facts), *_of_the_server(facts)]
 
 
@@ -51,7 +58,3 @@ def _of_the_home(facts: Facts) -> Iterator[str]:
 def _of_the_server(facts: Facts) -> Iterator[str]:
     if facts.version < OLDEST_VERSION:
         yield f"{facts.server} is PostgreSQL {facts.version // 10000}: moves need 15"
-    for obstacle in facts.obstacles:
-        yield f"on {facts.server} {obstacle}"
-    if facts.oldest_writer is not None and facts.oldest_writer_s > LONG_TRANSACTION_S:
-        yield f"a transaction on {facts.server} goes on for too long: {facts.oldest_writer}; end it, or wait"

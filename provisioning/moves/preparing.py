@@ -10,12 +10,14 @@ from control_plane.domain.errors import ConflictError
 from control_plane.domain.ids import new_id
 from control_plane.domain.moving import PASSED, Phase
 from control_plane.domain.placement import Wish
+from control_plane.domain.server import Server
 from control_plane.domain.tenant import Model, Plan
 from control_plane.registry import moves, placing, tenants
 from control_plane.registry.engine import transaction
 from control_plane.registry.moves import FILLING, LEFT, Held
 from control_plane.registry.tables import HomeRow, MoveRow
 from control_plane.registry.workflows import Workflows
+from control_plane.tenants import moving
 from provisioning import building
 from provisioning.estate import Estate
 from provisioning.inside import Inside
@@ -26,7 +28,7 @@ from provisioning.moves.facts import gather
 from provisioning.moves.fences import READY
 from provisioning.moves.obstacles import obstacles
 from provisioning.moves.places import target_of
-from provisioning.moves.preconditions import objections
+from provisioning.moves.recipes import Terms, plan
 from provisioning.moves.trips import Trip, end_of, holding_trip, read, read_locked, refuse_if_cancelled
 from provisioning.moves.ways import moved_tables
 
@@ -38,14 +40,29 @@ class PreconditionError(ConflictError):
 
 
 def check(estate: Estate, move_id: UUID) -> None:
-    """PreconditionError with every objection, each in words."""
+    """Find the recipe, and record it; PreconditionError with every objection, each in words."""
     with transaction(estate.engine) as session:
         trip, row = read(session, move_id), moves.get(session, move_id)
         refuse_if_cancelled(row)
+        terms = terms_of(estate, allow_freeze=row.allow_freeze, window_s=row.undo_window_s)
+        target = _server_for(estate, session, row, trip)
     if trip.phase in PASSED:
         return
-    if found := objections(gather(estate, trip.source)):
-        raise PreconditionError(f"{trip.slug!r} cannot be moved now: {'; '.join(found)}")
+    facts = gather(estate, trip.source, trip.tenant_id, target)
+    planned = plan(facts, terms)
+    with transaction(estate.engine) as session:
+        row, _ = read_locked(session, move_id)
+        row.recipe, row.expected_stall_s, row.note = str(planned.recipe), planned.stall_s, planned.note
+        row.rows_total = facts.size.rows if facts.size is not None else None
+        if not planned.objections:
+            row.undo_window_s = planned.window_s
+    if planned.objections:
+        raise PreconditionError(f"{trip.slug!r} cannot be moved now: {'; '.join(planned.objections)}")
+
+
+def terms_of(estate: Estate, *, allow_freeze: bool, window_s: int) -> Terms:
+    """What is asked for, and what the platform's settings allow."""
+    return Terms(allow_freeze=allow_freeze, window_s=window_s, bound_s=estate.settings.limits.frozen_copy_s)
 
 
 def prepare(estate: Estate, inside: Inside, workflows: Workflows, move_id: UUID) -> None:
@@ -79,8 +96,16 @@ def _put_up_fence(estate: Estate, held: Held, trip: Trip) -> None:
             raise
         with at_target(connection):
             if trip.window_s and (found := obstacles(connection)):
-                raise PreconditionError(f"nothing could flow back from {trip.chosen.server.name}: {'; '.join(found)}")
+                words = "; ".join(each.words for each in found)
+                raise PreconditionError(f"nothing could flow back from {trip.chosen.server.name}: {words}")
             fences.put(connection, trip.tenant_id, trip.epoch + 1, READY)
+
+
+def _server_for(estate: Estate, session: Session, row: MoveRow, trip: Trip) -> Server:
+    if trip.target is not None:
+        return trip.target.server
+    tenant, full_at = tenants.get(session, row.tenant_id), estate.settings.limits.full_at
+    return moving.consider(session, tenant, Model(row.model), row.server, full_at).choice.server
 
 
 def _choose(estate: Estate, workflows: Workflows, session: Session, row: MoveRow, trip: Trip) -> UUID:

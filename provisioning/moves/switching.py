@@ -26,6 +26,7 @@ from provisioning.building import Place
 from provisioning.estate import Estate
 from provisioning.inside import Inside
 from provisioning.moves import fences, progress
+from provisioning.moves.bounds import cut_after
 from provisioning.moves.comparing import Difference, Sum, differences, sums
 from provisioning.moves.errors import NotCaughtUpError, at_source, at_target
 from provisioning.moves.fences import FROZEN, OPEN, READY
@@ -87,8 +88,31 @@ class HandOver:
     """Whether it is the way there; the way back leaves nothing to come back by."""
     keep: bool = False
     """Whether what changes in the new home is to flow back."""
-    rows: int | None = None
-    """How many there are, as far as is known."""
+    compare_first: bool = False
+    """Whether both homes are compared before the switch, which keeps the tenant waiting, and not after it."""
+    bound_s: float | None = None
+    """How long at most the tenant is kept waiting for the rest; None where `Bringing` has bounds of its own."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bringing:
+    """How what the new home does not have yet is brought there. Each may raise to give up."""
+
+    get_close: Callable[[Connection], object]
+    """Before the freeze, with a connection to the old home: leaves little to be brought within it."""
+    meanwhile: Callable[[float], object]
+    """For so many seconds, when the tenant could not be frozen and is served."""
+    bring_rest: Callable[[Connection, Connection], object]
+    """Frozen, with connections to both: nobody writes any more, and the new home gets all that the old one has."""
+
+
+def by_stream(follower: Follower, epoch: int, check: Callable[[], None]) -> Bringing:
+    """What comes out of the old home's stream; `check` is asked while it catches up."""
+    return Bringing(
+        get_close=lambda old: catch_up(follower, old, check),
+        meanwhile=follower.pump,
+        bring_rest=lambda _old, _new: follower.wait_for_fence(epoch, FROZEN, deadline_s=FROZEN_S),
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -121,8 +145,9 @@ def catch_up(follower: Follower, source: Connection, check: Callable[[], None]) 
             return
 
 
-def hand_over(work: HandOver, follower: Follower, check: Callable[[], None]) -> Outcome:
-    """Do all of it. FreezeError, DifferentError, NotCaughtUpError or what a server raises: the tenant is thawed then.
+def hand_over(work: HandOver, bringing: Bringing) -> Outcome:
+    """Do all of it. FreezeError, DifferentError, NotCaughtUpError, FrozenTooLongError, what `bringing` or a server
+    raises: the tenant is thawed then.
 
     An error after the switch leaves it frozen in the new home, for whoever comes next to open: `Phase` says so.
     """
@@ -133,9 +158,10 @@ def hand_over(work: HandOver, follower: Follower, check: Callable[[], None]) -> 
         # Through the pooler: those who come first would wait for its first connection there.
         work.inside.try_out(work.trip.route_to(work.new, epoch + 1))
         for left in reversed(range(FROZEN_TRIES)):
-            began = _freeze(work, follower, hands, check)
+            began = _freeze(work, bringing, hands)
             try:
-                seen = _last_changes(work, follower, hands)
+                with cut_after(work.bound_s, (hands.old, hands.new, hands.old_view, hands.new_view)):
+                    seen = _last_changes(work, bringing, hands)
             except BaseException as error:
                 _thaw(work, hands)
                 if isinstance(error, NotCaughtUpError) and left:
@@ -162,11 +188,11 @@ def _hands(work: HandOver) -> Iterator[_Hands]:
         yield _Hands(old=opened[0], new=opened[1], old_view=views[0], new_view=views[1], new_tables=there)
 
 
-def _freeze(work: HandOver, follower: Follower, hands: _Hands, check: Callable[[], None]) -> float:
+def _freeze(work: HandOver, bringing: Bringing, hands: _Hands) -> float:
     """When it began; all who were inside have left."""
     tenant_id, until = work.trip.tenant_id, time.monotonic() + FREEZE_GIVE_UP_S
     while True:
-        catch_up(follower, hands.old, check)
+        bringing.get_close(hands.old)
         began = time.monotonic()
         with at_source(hands.old):
             if fences.freeze(hands.old, tenant_id, work.trip.epoch, FREEZE_WAIT_MS):
@@ -178,7 +204,7 @@ def _freeze(work: HandOver, follower: Follower, hands: _Hands, check: Callable[[
             row.tries, row.reason = row.tries + 1, f"waits for {waits_for}"
         if time.monotonic() > until:
             raise FreezeError(f"{FreezeError().message[:-1]} ({waits_for})")
-        follower.pump(FREEZE_PAUSE_S)
+        bringing.meanwhile(FREEZE_PAUSE_S)
 
 
 def _thaw(work: HandOver, hands: _Hands) -> None:
@@ -190,16 +216,16 @@ def _thaw(work: HandOver, hands: _Hands) -> None:
             fences.thaw(again, work.trip.tenant_id, work.trip.epoch)
 
 
-def _last_changes(work: HandOver, follower: Follower, hands: _Hands) -> Sequence[Difference] | None:
+def _last_changes(work: HandOver, bringing: Bringing, hands: _Hands) -> Sequence[Difference] | None:
     """Nobody writes any more: bring the rest, and have both homes seen as they are now. None when not compared yet."""
     tenant_id, epoch = work.trip.tenant_id, work.trip.epoch
-    follower.wait_for_fence(epoch, FROZEN, deadline_s=FROZEN_S)
+    bringing.bring_rest(hands.old, hands.new)
     advance_sequences(hands.old, work.tables, hands.new, hands.new_tables)
     with at_source(hands.old_view):
         freeze_view(hands.old_view)
     with at_target(hands.new_view):
         freeze_view(hands.new_view)
-    seen = _compared(work, hands) if work.rows is not None and work.rows <= SMALL_ROWS else None
+    seen = _compared(work, hands) if work.compare_first else None
     if seen:
         raise DifferentError(f"{DifferentError().message} {'; '.join(map(str, seen))}")
     with at_target(hands.new):

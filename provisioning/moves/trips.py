@@ -10,7 +10,7 @@ from uuid import UUID
 from sqlalchemy.orm import Session
 
 from control_plane.domain.errors import ConflictError
-from control_plane.domain.moving import Phase
+from control_plane.domain.moving import Phase, Recipe
 from control_plane.domain.route import Home, Route
 from control_plane.domain.tenant import Model
 from control_plane.registry import moves, routes, tenants
@@ -44,6 +44,9 @@ class Trip:
     source: Place
     target: Place | None
     window_s: int
+    recipe: Recipe
+    rows: int | None
+    """How many there are to copy, as far as is known."""
 
     @property
     def chosen(self) -> Place:
@@ -114,4 +117,6 @@ def _trip(session: Session, row: MoveRow) -> Trip:
         source=building.place_of(session, session.get_one(HomeRow, row.source_id)),
         target=building.place_of(session, target) if target is not None else None,
         window_s=row.undo_window_s,
+        recipe=Recipe(row.recipe or Recipe.STREAM),
+        rows=row.rows_total,
     )

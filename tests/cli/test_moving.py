@@ -19,6 +19,10 @@ MOVE = {
     "rows",
     "rows_total",
     "bytes",
+    "recipe",
+    "allow_freeze",
+    "expected_stall_s",
+    "note",
     "tries",
     "stall_ms",
     "verified",
@@ -48,8 +52,11 @@ def test_a_dry_run_tells_where_how_much_and_how_long_and_does_nothing(shell: She
     assert told["rows"] > 0
     assert told["seconds"] > 0
     assert told["stall_ms"] > 0
+    assert (told["recipe"], told["note"], told["kept_s"]) == ("stream", None, 3600)
     said = shell("tenant", "move", company.slug, "--to", "silo", "--dry-run").out
     assert "served all the time" in said
+    allowed = shell("tenant", "move", company.slug, "--to", "silo", "--dry-run", "--allow-freeze").out
+    assert "--allow-freeze changes nothing: alpha can send a stream\n" in allowed
     assert shell("tenant", "moves", company.slug).err == "it has never moved\n"
     assert shell("tenant", "show", company.slug, "--json").json["status"] == "active"
 
@@ -117,6 +124,7 @@ def test_as_json_every_change_is_an_event(shell: Shell, company: TenantUnderTest
         (("--to", "silo", "--cancel"), "say which: --to MODEL"),
         (("--back", "--server", "beta"), "go with --to"),
         (("--cancel", "--dry-run"), "go with --to"),
+        (("--back", "--allow-freeze"), "go with --to"),
         (("--settle",), "say --yes"),
         (("--to", "silo", "--undo-window", "soon"), "is no duration"),
         (("--to", "silo", "--undo-window", "30d"), "0 to 7 days"),

@@ -38,6 +38,7 @@ async def test_a_move_is_begun_told_and_cancelled(fresh: ControlPlane) -> None:
     assert answer.status_code == 202, answer.text
     begun = answer.json()
     assert (begun["phase"], begun["target"], begun["source"]["model"]) == ("requested", None, "pool")
+    assert (begun["recipe"], begun["allow_freeze"], begun["expected_stall_s"]) == (None, False, None)
     assert fresh.workflows()[-1] == "move"
     assert answer.headers["Location"] == f"/admin/moves/{begun['id']}"
     assert (await ops.get(answer.headers["Location"])).json() == begun
@@ -55,6 +56,16 @@ async def test_a_move_is_begun_told_and_cancelled(fresh: ControlPlane) -> None:
         row = moves.open_of(session, tenant.id)
         assert row is not None
         assert row.cancel_asked
+
+
+async def test_leave_to_copy_under_freeze_is_kept_and_audited(fresh: ControlPlane) -> None:
+    tenant = await settled(fresh)
+    body = {"model": "silo", "allow_freeze": True}
+    answer = await fresh.staff().post(f"/admin/tenants/{tenant.slug}/moves", json=body)
+    assert (answer.status_code, answer.json()["allow_freeze"]) == (202, True)
+    with transaction(fresh.engine) as session:
+        (entry,) = audit.newest(session, limit=1, tenant_id=tenant.id)
+        assert entry.facts == {"to": "silo", "server": None, "allow_freeze": True}
 
 
 async def test_a_tenant_that_moves_is_not_moved_again_nor_suspended(fresh: ControlPlane) -> None:
@@ -134,7 +145,7 @@ async def test_a_dry_run_is_asked_for_and_does_nothing(fresh: ControlPlane) -> N
     assert fresh.workflows()[-1] == "foretell"
     assert answer.headers["Location"] == f"/admin/dry-runs/{asked['id']}"
     told: dict[str, Any] = {"tenant": tenant.slug, "from": "a", "to": "b", "because": "c", "objections": ["d"]}
-    told |= {"rows": 1, "bytes": 2, "seconds": 3.0, "stall_ms": 4, "kept_s": 5}
+    told |= {"recipe": "freeze", "note": None, "rows": 1, "bytes": 2, "seconds": 3.0, "stall_ms": 4, "kept_s": 5}
     with transaction(fresh.engine) as session:
         dry_runs.told(session, UUID(asked["id"]), told)
         workflow_records.ended(session, asked["workflow_id"])

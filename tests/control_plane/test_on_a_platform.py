@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
 from uuid import uuid4
 
 import httpx
@@ -74,16 +73,17 @@ def test_staff_follow_a_silo_to_its_end(platform: PlatformUnderTest, ops: httpx.
 
 def test_staff_are_told_what_a_move_would_do(platform: PlatformUnderTest, ops: httpx.Client) -> None:
     tenant = platform.tenant("pool")
-    wish = {"model": "silo", "undo_window_s": 60}
+    wish = {"model": "silo", "undo_window_s": 60, "allow_freeze": True}
     answer = ops.post(f"/admin/tenants/{tenant.slug}/moves/dry-run", json=wish)
     assert answer.status_code == 202, answer.text
     where = answer.headers["Location"]
     until(lambda: ops.get(where).json()["state"] not in {"requested", "running"}, what="a worker has found out")
     answered = ops.get(where).json()
     assert answered["error"] is None
-    found = foretell(platform.estate, tenant.slug, Model.SILO, None).told(timedelta(minutes=1))
+    found = foretell(platform.estate, tenant.slug, Model.SILO, None, allow_freeze=True, window_s=60).told()
     assert answered["foretold"] == found
-    assert (found["rows"] > 0, found["objections"]) == (True, [])
+    assert (found["rows"] > 0, found["recipe"], found["objections"]) == (True, "stream", [])
+    assert "--allow-freeze changes nothing" in found["note"]
     assert ops.get(f"/admin/tenants/{tenant.slug}").json()["status"] == "active"
 
 

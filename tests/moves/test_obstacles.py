@@ -18,7 +18,7 @@ from tests.tenant_app.cluster import running_cluster
 def told(home: Home) -> list[str]:
     """The words before the colon."""
     with source_of(home.place) as connection:
-        return [each.partition(":")[0] for each in obstacles(connection)]
+        return [each.words.partition(":")[0] for each in obstacles(connection)]
 
 
 @pytest.fixture

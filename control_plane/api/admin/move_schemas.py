@@ -9,7 +9,7 @@ from uuid import UUID
 from pydantic import Field
 
 from control_plane.api.inputs import Input, Name, Output
-from control_plane.domain.moving import UNDO_WINDOW_MAX, Phase
+from control_plane.domain.moving import UNDO_WINDOW_MAX, Phase, Recipe
 from control_plane.domain.tenant import Model
 
 
@@ -21,6 +21,8 @@ class NewMove(Input):
     """Chosen without it."""
     undo_window_s: Annotated[int | None, Field(ge=0, le=int(UNDO_WINDOW_MAX.total_seconds()))] = None
     """How long the home that it leaves is kept, as in the settings without it; with 0 it goes at once."""
+    allow_freeze: bool = False
+    """Whether it may be kept waiting for as long as a copy takes, where its server can send no stream."""
 
 
 class EndOut(Output):
@@ -45,6 +47,13 @@ class MoveOut(Output):
     rows: int
     rows_total: int | None
     bytes: int
+    recipe: Recipe | None
+    """None until both servers have been looked at."""
+    allow_freeze: bool
+    expected_stall_s: float | None
+    """For how long it is kept waiting while it is copied; None by a stream, where it works on."""
+    note: str | None
+    """What came of what was asked for, where it is something else."""
     tries: int
     """How many times it was tried to freeze the tenant."""
     stall_ms: float | None
@@ -75,6 +84,7 @@ class Foretold(Output):
     to: str
     because: str
     """Why that server."""
+    recipe: Recipe
     rows: int
     bytes: int
     seconds: float
@@ -83,6 +93,8 @@ class Foretold(Output):
     """The longest that a request may wait."""
     kept_s: int
     """How long the old home would be kept."""
+    note: str | None
+    """What would come of what is asked for, where it is something else."""
     objections: list[str]
     """What keeps it from beginning, each with what to do."""
 

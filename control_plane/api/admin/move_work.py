@@ -28,6 +28,7 @@ def begin(session: Session, workflows: Workflows, settings: Settings, ref: str, 
         model=new.model,
         server=new.server,
         undo_window=_window(settings, new),
+        allow_freeze=new.allow_freeze,
         full_at=settings.limits.full_at,
     )
     return _shown(session, row)
@@ -45,6 +46,7 @@ def foretell(
         model=new.model,
         server=new.server,
         undo_window=_window(settings, new),
+        allow_freeze=new.allow_freeze,
         full_at=settings.limits.full_at,
     )
     return foretold(session, dry_run_id)

@@ -23,13 +23,26 @@ AT_ONCE = timedelta(0)
 
 
 def begin(
-    tenant: TenantUnderTest, model: Model, server: str | None = None, *, window: timedelta = timedelta(hours=1)
+    tenant: TenantUnderTest,
+    model: Model,
+    server: str | None = None,
+    *,
+    window: timedelta = timedelta(hours=1),
+    allow_freeze: bool = False,
 ) -> UUID:
     """Ask for a move; its id."""
     platform = tenant.platform
     with transaction(platform.engine) as session:
-        row = tenants.get(session, tenant.id, lock=True)
-        move = moving.request(session, platform.workflows, row, "tests", model=model, server=server, undo_window=window)
+        move = moving.request(
+            session,
+            platform.workflows,
+            tenants.get(session, tenant.id, lock=True),
+            "tests",
+            model=model,
+            server=server,
+            undo_window=window,
+            allow_freeze=allow_freeze,
+        )
         return move.id
 
 

@@ -7,19 +7,13 @@ from typing import Any
 
 import pytest
 
-from provisioning.moves.preconditions import Facts, objections
+from provisioning.moves.preconditions import Facts
+from provisioning.moves.recipes import plan
+from tests.moves.facts import NO_ROWS, NO_SLOT, REPLICA, TERMS, WELL
 
-WELL = Facts(
-    server="alpha",
-    version=150004,
-    obstacles=(),
-    oldest_writer=None,
-    oldest_writer_s=0.0,
-    revisions=("h0002", "0002"),
-    wanted=("h0002", "0002"),
-    unmovable=None,
-    unindexed=(),
-)
+
+def objections(facts: Facts) -> list[str]:
+    return list(plan(facts, TERMS).objections)
 
 
 def test_nothing_speaks_against_a_home_that_is_well() -> None:
@@ -30,7 +24,10 @@ def test_nothing_speaks_against_a_home_that_is_well() -> None:
     ("changed", "said"),
     [
         ({"version": 140009}, "alpha is PostgreSQL 14: moves need 15"),
-        ({"obstacles": ("wal_level is replica: set it to logical",)}, "on alpha wal_level is replica"),
+        ({"obstacles": (REPLICA,)}, "on alpha wal_level is replica"),
+        ({"obstacles": (NO_SLOT,)}, "on alpha no replication slot is free"),
+        ({"obstacles": (NO_ROWS,)}, "on alpha copyhold_mover does not see all rows"),
+        ({"target_obstacles": (REPLICA,)}, "nothing could flow back from beta: wal_level is replica"),
         ({"revisions": ("h0001", "0002")}, "its home is at h0001 and 0002, new ones are built at h0002 and 0002"),
         ({"revisions": ("h0002", None)}, "its home is at h0002 and none known"),
         ({"unmovable": "notes: the app does not know it"}, "notes: the app does not know it"),
@@ -48,4 +45,4 @@ def test_a_transaction_that_is_young_is_waited_for() -> None:
 
 
 def test_all_of_them_are_told_at_once() -> None:
-    assert len(objections(replace(WELL, version=140000, obstacles=("a", "b"), unindexed=("c", "d")))) == 5
+    assert len(objections(replace(WELL, version=140000, obstacles=(NO_SLOT, NO_ROWS), unindexed=("c", "d")))) == 5
