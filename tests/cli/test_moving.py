@@ -107,7 +107,7 @@ def test_a_tenant_moves_and_moves_back(shell: Shell, company: TenantUnderTest) -
 
 
 def test_as_json_every_change_is_an_event(shell: Shell, company: TenantUnderTest) -> None:
-    said = shell("tenant", "move", company.slug, "--to", "bridge", "--undo-window", "0s", "--json")
+    said = shell("tenant", "move", company.slug, "--to", "bridge", "--undo-window", "0s", "--allow-freeze", "--json")
     assert said.code == 0, said.err
     *changes, last = events(said.out)
     assert {event["event"] for event in changes} == {"move"}
@@ -115,6 +115,8 @@ def test_as_json_every_change_is_an_event(shell: Shell, company: TenantUnderTest
     assert set(last) == {*MOVE, "event"}
     assert last["phase"] in {"kept", "cleaning", "done"}
     assert last["rows"] == last["rows_total"] > 0
+    assert (last["recipe"], last["expected_stall_s"]) == ("stream", None)
+    assert last["note"] == "--allow-freeze changes nothing: alpha can send a stream"
 
 
 @pytest.mark.parametrize(

@@ -69,10 +69,10 @@ def test_a_way_back_that_cannot_begin_now_is_waited_for_or_done_without(facts: F
 
 
 def test_a_stall_that_is_longer_than_the_settings_allow_is_refused_whoever_allows_it() -> None:
-    large = replace(MUTE, size=Size(rows=10_000_000, bytes=3_000_000_000))
+    large = replace(MUTE, size=Size(rows=20_000_000, bytes=6_000_000_000))
     (said,) = plan(large, ALLOWED).objections
     assert said.endswith("at most 120 s are allowed (COPYHOLD_LIMITS__FROZEN_COPY_S)")
-    assert "10000000 rows, 3000000000 bytes" in said
+    assert "20000000 rows, 6000000000 bytes" in said
     assert plan(large, replace(ALLOWED, bound_s=1000.0)).objections == ()
 
 
