@@ -325,7 +325,9 @@ def test_whoever_acts_is_in_the_audit_log(opened: Platform, company: TenantUnder
 
 
 def test_a_list_can_be_of_one_status(opened: Platform, company: TenantUnderTest) -> None:
-    assert commands.listed(opened, Status.CLOSED, None) == []
+    suspended = commands.listed(opened, Status.SUSPENDED, None)
+    assert {row["status"] for row in suspended} <= {"suspended"}
+    assert str(company.id) not in {row["id"] for row in suspended}
     assert str(company.id) in {row["id"] for row in commands.listed(opened, Status.ACTIVE, None)}
 
 
