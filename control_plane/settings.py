@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, m
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from control_plane.domain.errors import SetupError
-from control_plane.domain.moving import UNDO_WINDOW_MAX
+from control_plane.domain.moving import MOVES_AT_ONCE_MAX, UNDO_WINDOW_MAX
 from control_plane.domain.tenant import Model
 
 
@@ -40,6 +40,8 @@ class Limits(BaseModel):
     freeze_waiters: Annotated[int, Field(ge=1)] = 500
     undo_window_s: Annotated[int, Field(ge=0, le=int(UNDO_WINDOW_MAX.total_seconds()))] = 3600
     """How long the home that a tenant moved away from is kept, unless the move says; with 0 it goes at once."""
+    moves_at_once: Annotated[int, Field(ge=1, le=MOVES_AT_ONCE_MAX)] = 2
+    """Moves that a server has at once while it is drained, or servers are evened out, unless the command says."""
     body_bytes: Annotated[int, Field(ge=1024)] = 256 * 1024
     feed_poll_s: Annotated[float, Field(gt=0)] = 0.8
     """How long at most until a change is found that nobody was told of: a suspension counts within a second."""

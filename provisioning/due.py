@@ -1,4 +1,4 @@
-"""Seeing to it that tenants whose grace has passed are erased, and that moves come to their end.
+"""Seeing to it that tenants whose grace has passed are erased, that moves come to their end, and runs of moves go on.
 
 The roll alone says when: nothing is kept here.
 """
@@ -12,16 +12,18 @@ from contextlib import contextmanager
 import structlog
 from sqlalchemy import Engine
 
+from control_plane.registry import move_runs
 from control_plane.registry.engine import ControlDatabaseError, transaction
+from control_plane.registry.placing import FullAt
 from control_plane.registry.workflows import Workflows
-from control_plane.tenants import closing, moving
+from control_plane.tenants import closing, moving, relocating
 
 LOOK_S = 1.0
 log = structlog.get_logger()
 
 
 @contextmanager
-def erasing_when_due(engine: Engine, workflows: Workflows, actor: str) -> Iterator[None]:
+def erasing_when_due(engine: Engine, workflows: Workflows, actor: str, full_at: FullAt) -> Iterator[None]:
     """Look every second for as long as the block lasts; any number of workers may."""
     stopping = threading.Event()
 
@@ -31,6 +33,7 @@ def erasing_when_due(engine: Engine, workflows: Workflows, actor: str) -> Iterat
                 with transaction(engine) as session:
                     begun = closing.erase_due(session, workflows, actor)
                     moving.tidy_due(session, workflows, actor)
+                begin_moves(engine, workflows, full_at)
             except Exception as error:  # noqa: BLE001 - whatever it is, it is looked again: nobody else would
                 if not isinstance(error, ControlDatabaseError):
                     log.error("due_not_looked_at", error=type(error).__name__)
@@ -45,3 +48,14 @@ def erasing_when_due(engine: Engine, workflows: Workflows, actor: str) -> Iterat
     finally:
         stopping.set()
         thread.join(timeout=5)
+
+
+def begin_moves(engine: Engine, workflows: Workflows, full_at: FullAt) -> None:
+    """Begin the moves of open runs that may begin now, each in a transaction of its own."""
+    with transaction(engine) as session:
+        open_runs = move_runs.open_ids(session)
+    for run_id in open_runs:
+        going_on = True
+        while going_on:
+            with transaction(engine) as session:
+                going_on = relocating.go_on(session, workflows, run_id, full_at)

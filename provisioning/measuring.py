@@ -21,7 +21,7 @@ from provisioning.estate import Estate
 EVERY = timedelta(minutes=10)
 """A thousand databases are a third of a million files to look at: a second of one core."""
 LOOK_S = 20.0
-_SIZES = "SELECT sum(pg_database_size(oid))::bigint FROM pg_database WHERE has_database_privilege(oid, 'CONNECT')"
+_SIZES = "SELECT datname, pg_database_size(oid) FROM pg_database WHERE has_database_privilege(oid, 'CONNECT')"
 """Others' databases on a server that others run tell nobody how large they are."""
 log = structlog.get_logger()
 
@@ -29,12 +29,12 @@ log = structlog.get_logger()
 def measure(estate: Estate, server: Server) -> int:
     """Bytes that all databases of a server take, recorded on the roll; psycopg.Error when it does not answer."""
     with estate.builder(server).admin() as admin:
-        row = admin.execute(_SIZES).fetchone()
-    assert row is not None
-    used = int(row[0])
+        sizes: dict[str, int] = dict(admin.execute(_SIZES).fetchall())
+    used = sum(sizes.values())
     with transaction(estate.engine) as session:
         values = {"used_bytes": used, "measured_at": func.now()}
         session.execute(update(ServerRow).where(ServerRow.name == server.name).values(values))
+        servers.record_sizes(session, server.name, sizes)
     return used
 
 

@@ -9,7 +9,7 @@ import typer
 
 from cli import instances, output
 from cli.commands import instances as instance_commands
-from cli.commands import joining, places
+from cli.commands import joining, places, relocating
 from cli.instances import InstanceShown
 from cli.loading import command_group
 from cli.options import DataOption, JsonOption
@@ -17,7 +17,7 @@ from cli.wiring import Platform, open_platform
 from control_plane import audit
 from control_plane.domain.budget import Budget
 from control_plane.domain.errors import UsageError
-from control_plane.domain.server import Server, ServerStatus
+from control_plane.domain.server import Server
 from control_plane.registry import placing, reports, servers, warm
 from control_plane.registry.engine import transaction
 from provisioning.losing import give_up
@@ -183,21 +183,15 @@ def show(name: ServerArgument, data: DataOption = None, as_json: JsonOption = Fa
 
 
 @app.command()
-def drain(name: ServerArgument, data: DataOption = None, as_json: JsonOption = False) -> None:
-    """Put no new tenants on a server. Those that it has stay and are served.
-
-    Example: copyhold server drain beta
-    """
-    _set_and_print(name, ServerStatus.DRAINING, "takes no new tenants", data, as_json)
-
-
-@app.command()
 def activate(name: ServerArgument, data: DataOption = None, as_json: JsonOption = False) -> None:
-    """Let a draining server take new tenants again.
+    """Let a draining server take new tenants again. Nobody else is moved away from it.
 
     Example: copyhold server activate beta
     """
-    _set_and_print(name, ServerStatus.ACTIVE, "takes new tenants", data, as_json)
+    with open_platform(data) as platform:
+        changed = relocating.take_again(platform, name)
+        server = shown(platform, name)
+    _print(server, "it takes new tenants" if changed else None, as_json)
 
 
 @app.command()
@@ -307,16 +301,6 @@ def shown(platform: Platform, name: str) -> ServerShown:
     )
 
 
-def set_status(platform: Platform, name: str, status: ServerStatus) -> bool:
-    """Whether the server was otherwise before; NotFoundError when there is none of that name."""
-    with transaction(platform.engine) as session:
-        if servers.server_named(session, name).status is status:
-            return False
-        servers.set_server_status(session, name, status)
-        audit.record(session, platform.actor, "server.status", name, status=str(status))
-        return True
-
-
 def keep_warm(platform: Platform, name: str, number: int) -> bool:
     """Whether the server kept another number ready before; refused as `warm.keep` says."""
     with transaction(platform.engine) as session:
@@ -324,13 +308,6 @@ def keep_warm(platform: Platform, name: str, number: int) -> bool:
         if changed:
             audit.record(session, platform.actor, "server.warm", name, warm=number)
         return changed
-
-
-def _set_and_print(name: str, status: ServerStatus, meaning: str, data: DataOption, as_json: bool) -> None:
-    with open_platform(data) as platform:
-        changed = set_status(platform, name, status)
-        server = shown(platform, name)
-    _print(server, f"it {meaning}" if changed else None, as_json)
 
 
 def _print(server: ServerShown, meaning: str | None, as_json: bool) -> None:
@@ -372,6 +349,8 @@ def _in_list(server: Server, tenants: int, kept: int, budget: Budget, measured: 
     )
 
 
+app.command()(relocating.drain)
+app.command()(relocating.rebalance)
 app.command()(places.grow)
 app.command()(places.label)
 app.command()(places.room)

@@ -10,6 +10,7 @@ from control_plane.api.admin import (
     audit,
     closing,
     fleet,
+    move_runs,
     moves,
     placement,
     processes,
@@ -42,7 +43,7 @@ def create_control_app(parts: ControlParts) -> ASGIApp:
     install_errors(app)
     app.add_middleware(NeverCached)
     estate = (servers, server_joining, placement, fleet, processes)
-    ours = (signup, staff, tenants, closing, moves, workflows, *estate, audit, probes, metrics)
+    ours = (signup, staff, tenants, closing, moves, move_runs, workflows, *estate, audit, probes, metrics)
     for module in ours:
         app.include_router(module.router)
     return BoundedBodies(app, limit)

@@ -14,6 +14,8 @@ from control_plane.domain.errors import ConflictError
 
 UNDO_WINDOW_MAX = timedelta(days=7)
 """The source of what flows back keeps its log for as long as nobody brings it."""
+MOVES_AT_ONCE_MAX = 20
+"""Of one server: each has a slot or two, a stream and three connections."""
 
 
 class Phase(enum.StrEnum):

@@ -42,6 +42,8 @@ class Wish:
     labels: tuple[str, ...] = ()
     server: str | None = None
     region: str | None = None
+    bytes: int = 0
+    """What it brings along, as far as is known."""
 
     @property
     def apart(self) -> tuple[str, ...]:
@@ -119,16 +121,19 @@ def _objections(server: Server, load: Load, wish: Wish) -> Iterator[str]:
         yield f"is in {server.region}"
     if server.status is not ServerStatus.ACTIVE:
         yield f"is {server.status}"
-    yield from _want_of_room(server, load, wish.model)
+    yield from _want_of_room(server, load, wish)
     yield from _broken_rules(server, load, wish)
 
 
-def _want_of_room(server: Server, load: Load, model: Model) -> Iterator[str]:
+def _want_of_room(server: Server, load: Load, wish: Wish) -> Iterator[str]:
     if load.tenants >= server.capacity:
         yield f"is full ({load.tenants} tenants)"
-    if server.capacity_bytes is not None and (server.used_bytes or 0) >= server.capacity_bytes:
-        yield f"is full ({server.used_bytes or 0} of {server.capacity_bytes} bytes)"
-    if _needs_database(load, model) and load.databases >= server.connections:
+    used, limit = server.used_bytes or 0, server.capacity_bytes
+    if limit is not None and used >= limit:
+        yield f"is full ({used} of {limit} bytes)"
+    elif limit is not None and used + wish.bytes > limit:
+        yield f"has no room for {wish.bytes} bytes more ({used} of {limit})"
+    if _needs_database(load, wish.model) and load.databases >= server.connections:
         yield f"has no connection for one more database ({load.databases} for {server.connections} connections)"
 
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import NamedTuple
 from uuid import UUID
 
-from sqlalchemy import Text, cast, func, select
+from sqlalchemy import Text, cast, func, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
@@ -199,6 +199,14 @@ def ensure_database(session: Session, server: str, name: str, model: Model) -> D
         session.add(row)
         session.flush()
     return row
+
+
+def record_sizes(session: Session, server: str, sizes: Mapping[str, int]) -> None:
+    """Keep how many bytes each of a server's databases holds, by name; those that nobody measured are left alone."""
+    there = select(DatabaseRow.id, DatabaseRow.name).where(DatabaseRow.server == server, DatabaseRow.state != GONE)
+    found = [{"id": key, "used_bytes": sizes[name]} for key, name in session.execute(there) if name in sizes]
+    if found:
+        session.execute(update(DatabaseRow), found)
 
 
 def add_silo(session: Session, server: str) -> DatabaseRow:

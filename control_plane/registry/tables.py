@@ -96,6 +96,8 @@ class DatabaseRow(Base):
     """Of whichever login is not used: of the next one, then of the one that goes."""
     home_revision: Mapped[str | None]
     state: Mapped[str] = mapped_column(server_default=text("'ready'"))
+    used_bytes: Mapped[int | None] = mapped_column(BigInteger)
+    """What it held when its server was last measured."""
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
 
 
@@ -454,6 +456,35 @@ class MoveRow(Base):
     """What came of what was asked for, where it is something else: no way back, say."""
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
     switched_at: Mapped[datetime | None]
+    ended_at: Mapped[datetime | None]
+    run_id: Mapped[UUID | None] = mapped_column(ForeignKey("move_runs.id"), index=True)
+    """The run that it is a part of."""
+
+
+class MoveRunRow(Base):
+    """Many moves that belong together, begun a few at a time. `kind` is drain or rebalance; `state` is open, done,
+    incomplete (some stay where they are) or cancelled.
+    """
+
+    __tablename__ = "move_runs"
+
+    id: Mapped[UUID] = mapped_column(primary_key=True)
+    kind: Mapped[str]
+    server: Mapped[str | None]
+    """The one that is drained."""
+    actor: Mapped[str]
+    state: Mapped[str]
+    at_once: Mapped[int] = mapped_column(Integer)
+    """How many of them a server has at once."""
+    undo_window_s: Mapped[int] = mapped_column(Integer)
+    """For how long the homes that are left are kept."""
+    journeys: Mapped[list[dict[str, Any]]] = mapped_column(JSONB, server_default=text("'[]'"))
+    """Of a rebalance, who goes where: `tenant_id`, `server`. Who leaves a server that is drained is found anew."""
+    stays: Mapped[list[dict[str, Any]]] = mapped_column(JSONB, server_default=text("'[]'"))
+    """At its end, who has not moved, and why: `tenant` and `reason`."""
+    reason: Mapped[str | None]
+    """What is waited for."""
+    created_at: Mapped[datetime] = mapped_column(server_default=func.now())
     ended_at: Mapped[datetime | None]
 
 

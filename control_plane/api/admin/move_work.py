@@ -31,7 +31,7 @@ def begin(session: Session, workflows: Workflows, settings: Settings, ref: str, 
         allow_freeze=new.allow_freeze,
         full_at=settings.limits.full_at,
     )
-    return _shown(session, row)
+    return shown(session, row)
 
 
 def foretell(
@@ -69,35 +69,36 @@ def foretold(session: Session, dry_run_id: UUID) -> DryRunOut:
 
 def back(session: Session, workflows: Workflows, ref: str, actor: str) -> MoveOut:
     """The move, which is being taken back."""
-    return _shown(session, moving.back(session, workflows, tenants.find(session, ref, lock=True), actor))
+    return shown(session, moving.back(session, workflows, tenants.find(session, ref, lock=True), actor))
 
 
 def cancel(session: Session, ref: str, actor: str) -> MoveOut:
     """The move, which ends where it began."""
-    return _shown(session, moving.cancel(session, tenants.find(session, ref, lock=True), actor))
+    return shown(session, moving.cancel(session, tenants.find(session, ref, lock=True), actor))
 
 
 def settle(session: Session, ref: str, actor: str) -> MoveOut:
     """The move, whose old home is cleaned up."""
-    return _shown(session, moving.settle(session, tenants.find(session, ref, lock=True), actor))
+    return shown(session, moving.settle(session, tenants.find(session, ref, lock=True), actor))
 
 
 def details(session: Session, move_id: UUID) -> MoveOut:
     """How far a move is; NotFoundError for an unknown one."""
-    return _shown(session, moves.get(session, move_id))
+    return shown(session, moves.get(session, move_id))
 
 
 def list_moves(session: Session, ref: str) -> MoveList:
     """The tenant's newest ones."""
     row = tenants.find(session, ref)
-    return MoveList(items=[_shown(session, each) for each in moves.of_tenant(session, row.id, LISTED)])
+    return MoveList(items=[shown(session, each) for each in moves.of_tenant(session, row.id, LISTED)])
 
 
 def _window(settings: Settings, new: NewMove) -> timedelta:
     return settings.limits.undo_window if new.undo_window_s is None else timedelta(seconds=new.undo_window_s)
 
 
-def _shown(session: Session, row: MoveRow) -> MoveOut:
+def shown(session: Session, row: MoveRow) -> MoveOut:
+    """The move and its two ends."""
     session.flush()
     session.refresh(row)
     own = {name: getattr(row, name) for name in MoveOut.model_fields if name not in {"source", "target"}}

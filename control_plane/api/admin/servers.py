@@ -7,14 +7,14 @@ from typing import Literal
 from fastapi import APIRouter
 from sqlalchemy.orm import Session
 
-from control_plane import audit
-from control_plane.api.desk import AsOps, AsSupport
+from control_plane.api.desk import AsOps, AsSupport, Desk
 from control_plane.api.errors import problems
 from control_plane.api.inputs import Input, Output, ServerName
 from control_plane.domain.budget import Budget
 from control_plane.domain.server import Server, ServerStatus
 from control_plane.domain.tenant import Model
 from control_plane.registry import placing, reports, servers
+from control_plane.tenants import relocating
 
 router = APIRouter(prefix="/admin/servers", tags=["servers"])
 
@@ -82,8 +82,8 @@ async def get_server(name: ServerName, desk: AsSupport) -> ServerDetails:
 
 @router.put("/{name}/status", responses=problems(401, 403, 404, 413, 422, 503))
 async def put_server_status(name: ServerName, body: NewServerStatus, desk: AsOps) -> ServerOut:
-    """Let a server take new tenants, or not; those that it has stay."""
-    return await desk.run(_set_status, name, body.status, desk.actor)
+    """Let a server take new tenants, or not; those that it has stay (`drain` moves them away)."""
+    return await desk.run(_set_status, name, body.status, desk)
 
 
 def _all(session: Session) -> ServerList:
@@ -100,9 +100,9 @@ def _details(session: Session, name: str) -> ServerDetails:
     return ServerDetails(**shown.model_dump(), databases=databases)
 
 
-def _set_status(session: Session, name: str, status: ServerStatus, actor: str) -> ServerOut:
-    servers.set_server_status(session, name, status)
-    audit.record(session, actor, "server.status", name, status=str(status))
+def _set_status(session: Session, name: str, status: ServerStatus, desk: Desk) -> ServerOut:
+    change = relocating.stop_taking if status is ServerStatus.DRAINING else relocating.take_again
+    change(session, desk.workflows, name, desk.actor)
     session.flush()
     load = servers.tenants_on(session).get(name, 0)
     return _shown(servers.server_named(session, name), load, placing.budget(session))
