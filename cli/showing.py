@@ -9,6 +9,7 @@ from sqlalchemy.orm import Session
 
 from cli.onboarding import tenant_url
 from cli.wiring import Platform
+from control_plane.entitlements import misplaced
 from control_plane.registry import keys, reports, tenants, workflow_records
 from control_plane.registry.engine import transaction
 from control_plane.registry.reports import HomeReport
@@ -61,6 +62,8 @@ class TenantShown(TenantInList):
     failure: str | None
     url: str
     home: HomeShown | None
+    misplaced: str | None
+    """That it has less than its plan promises, and the command that mends it."""
     server: str | None
     epoch: int | None
     revision: str | None
@@ -98,6 +101,7 @@ def tenant_shown(platform: Platform, text: str) -> TenantShown:
             failure=row.failure,
             url=tenant_url(platform.settings, row.slug),
             home=_home(home) if home else None,
+            misplaced=misplaced(row, platform.settings.plan_models),
             server=home.server if home else None,
             epoch=home.epoch if home else None,
             revision=home.revision if home else None,

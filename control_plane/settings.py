@@ -12,6 +12,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from control_plane.domain.errors import SetupError
 from control_plane.domain.moving import MOVES_AT_ONCE_MAX, UNDO_WINDOW_MAX
+from control_plane.domain.plans import DEFAULT, Houses
 from control_plane.domain.tenant import Model
 
 
@@ -123,6 +124,8 @@ class Settings(BaseSettings):
     """Where the tenant app is found: module:attribute."""
     worker_id: str = "worker-1"
     """Name of this worker, unique and stable: a restarted worker takes up its own work."""
+    plan_models: Houses = DEFAULT
+    """How tenants on each plan are housed at least, as JSON: whoever changes to a plan that promises more is moved."""
     limits: Limits = Limits()
     rds: Rds = Rds()
 

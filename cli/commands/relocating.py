@@ -223,10 +223,12 @@ def _command(run: RunShown, data: Path | None) -> str:
 
 def _pace(platform: Platform, at_once: int | None, window: timedelta | None) -> Pace:
     limits = platform.settings.limits
-    return Pace(
+    pace = Pace(
         at_once=limits.moves_at_once if at_once is None else at_once,
         undo_window=limits.undo_window if window is None else window,
     )
+    pace.check()
+    return pace
 
 
 def _refuse_mixed(*, cancel: bool, call_off: bool, others: bool) -> None:

@@ -19,7 +19,6 @@ from cli.wiring import Platform, open_platform
 from control_plane.domain.errors import UsageError
 from control_plane.domain.tenant import Model, Plan, Status
 from control_plane.emails import checked_email
-from control_plane.entitlements import change_plan
 from control_plane.registry import tenants
 from control_plane.registry.engine import transaction
 from control_plane.registry.tables import ProgressRow, TenantRow
@@ -143,26 +142,6 @@ def show(
 
 
 @app.command()
-def plan(
-    tenant: TenantArgument,
-    plan: Annotated[Plan, typer.Argument(metavar="PLAN", help="What it is to pay for.", show_default=False)],
-    data: DataOption = None,
-    as_json: JsonOption = False,
-) -> None:
-    """Put a tenant on a plan.
-
-    Example: copyhold tenant plan globex enterprise
-    """
-    with open_platform(data) as platform:
-        changed = put_on_plan(platform, tenant, plan)
-        shown = tenant_shown(platform, tenant)
-    if as_json:
-        output.print_json(shown)
-    else:
-        output.say(f"{shown['slug']} is on {plan}" + ("" if changed else " already"))
-
-
-@app.command()
 def label(
     tenant: TenantArgument,
     add: Annotated[list[str] | None, typer.Option("--add", metavar="LABEL", help="May be repeated.")] = None,
@@ -268,12 +247,6 @@ def listed(
     wanted = checked_label(label) if label is not None else None
     with transaction(platform.engine) as session:
         return [in_list(row) for row in tenants.search(session, search, status, wanted)]
-
-
-def put_on_plan(platform: Platform, tenant: str, plan: Plan) -> bool:
-    """Whether the tenant was on another plan before."""
-    with transaction(platform.engine) as session:
-        return change_plan(session, tenants.find(session, tenant, lock=True), plan, platform.actor)
 
 
 def put_labels(platform: Platform, tenant: str, add: Sequence[str], remove: Sequence[str]) -> bool:
@@ -384,6 +357,7 @@ def _print_shown(tenant: TenantShown) -> None:
         ("url", tenant["url"]),
         ("created", tenant["created_at"]),
         ("activated", tenant["activated_at"]),
+        *([("misplaced", tenant["misplaced"])] if tenant["misplaced"] else []),
         ("workflow", workflow_in_line(tenant["workflow"]) if tenant["workflow"] else None),
     ]
     if tenant["closes_at"]:

@@ -72,7 +72,7 @@ def _lived(session: Session) -> list[_Lived]:
         .where(HomeRow.state != LEFT)
         .execution_options(populate_existing=True)
     )
-    return [_Lived(*row) for row in session.execute(query).tuples()]
+    return [_Lived(*row) for row in session.execute(query)]
 
 
 def _leaves(lived: _Lived, arriving: set[UUID]) -> bool:

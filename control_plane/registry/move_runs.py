@@ -82,7 +82,7 @@ def busy(session: Session) -> Counter[str]:
     wanted = select(MoveRow.id, MoveRow.server).where(
         MoveRow.phase.in_(MOVING), MoveRow.target_id.is_(None), MoveRow.server.is_not(None)
     )
-    found = set(session.execute(placed).tuples()) | set(session.execute(wanted).tuples())
+    found = set(session.execute(placed)) | set(session.execute(wanted))
     return Counter(server for _, server in found if server is not None)
 
 

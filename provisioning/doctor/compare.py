@@ -14,6 +14,7 @@ from datetime import timedelta
 from uuid import UUID
 
 from control_plane.domain.moving import MOVING
+from control_plane.domain.plans import Houses, misplaced
 from control_plane.domain.tenant import Model, Status
 from control_plane.registry.moves import FILLING, KEPT
 from control_plane.registry.servers import WARM
@@ -54,6 +55,12 @@ SILO_SHARED = Check(
     Severity.ERROR,
     "more than one tenant lives in a silo",
     "move all but one to homes of their own",
+)
+PLAN_HOME = Check(
+    "plan_home",
+    Severity.WARNING,
+    "a tenant lives in less than its plan promises",
+    "move it, or put it on another plan: copyhold tenant plan {object} PLAN",
 )
 MOVE_LONG = Check(
     "move_long",
@@ -180,11 +187,13 @@ class Expected:
     keys: Mapping[UUID, str]
     older: Mapping[UUID, frozenset[str]] = field(default_factory=dict)
     chain: Chain
+    houses: Houses = field(default_factory=dict)
+    """How tenants on each plan are housed at least."""
 
 
 def compare(roll: Roll, seen: Seen, expected: Expected) -> list[Finding]:
     """All that differs."""
-    found = [*_tenants(roll), *_moves(roll), *_servers(roll, seen)]
+    found = [*_tenants(roll, expected.houses), *_moves(roll), *_servers(roll, seen)]
     for database in roll.databases:
         home = seen.homes.get(database.id)
         if home is None or database.home_revision is None:
@@ -197,7 +206,10 @@ def compare(roll: Roll, seen: Seen, expected: Expected) -> list[Finding]:
     return found
 
 
-def _tenants(roll: Roll) -> Iterator[Finding]:
+def _tenants(roll: Roll, houses: Houses) -> Iterator[Finding]:
+    for slug, plan, model in roll.active:
+        if said := misplaced(houses, slug, plan, model):
+            yield PLAN_HOME.finding(object=slug, detail=said)
     for slug, since in roll.stuck:
         yield TENANT_STUCK.finding(object=slug, detail=f"since {since:%Y-%m-%d %H:%M} UTC")
     for slug, reason in roll.failed:

@@ -93,7 +93,7 @@ def _differences(estate: Estate, roll: Roll, seen: Seen) -> list[Finding]:
         for master in estate.keyring.ids
     )
     older = {database.id: frozenset(keys[database.id] for keys in before) for database in roll.databases}
-    expected = Expected(keys=current, older=older, chain=estate.chain)
+    expected = Expected(keys=current, older=older, chain=estate.chain, houses=estate.settings.plan_models)
     return compare(roll, seen, expected) + pooler_drift(estate.pooler)
 
 

@@ -11,7 +11,7 @@ from sqlalchemy import Engine
 
 from control_plane.domain.moving import Phase
 from control_plane.domain.server import Server
-from control_plane.domain.tenant import Model, Status
+from control_plane.domain.tenant import Model, Plan, Status
 from control_plane.registry import census, fleet, moves, servers
 from control_plane.registry.engine import transaction
 from control_plane.registry.fleet import Revisions
@@ -80,6 +80,8 @@ class Roll:
     """Slugs of tenants whose home could not be made, and why."""
     moves: tuple[RollMove, ...] = ()
     """Those that are open."""
+    active: tuple[tuple[str, Plan, Model], ...] = ()
+    """Of those that are served and not on their way: slug, plan, and how each is housed."""
 
     def databases_on(self, server: str) -> tuple[RollDatabase, ...]:
         """Those of one server."""
@@ -124,6 +126,9 @@ def read_roll(engine: Engine) -> Roll:
                 (slug, since) for _, slug, since in census.silent_for(session, Status.PROVISIONING, STUCK_AFTER)
             ),
             failed=tuple((row.slug, row.failure or "") for row in census.tenants_in(session, Status.FAILED)),
+            active=tuple(
+                (row.slug, Plan(row.plan), Model(row.model)) for row in census.tenants_in(session, Status.ACTIVE)
+            ),
             moves=tuple(_move(*each) for each in moves.open_ones(session)),
         )
 

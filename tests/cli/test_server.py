@@ -93,8 +93,8 @@ def test_an_unknown_server_is_named(shell: Shell, command: tuple[str, ...]) -> N
 
 
 def test_a_draining_server_takes_no_tenants_until_it_is_activated(own_shell: Shell) -> None:
-    assert own_shell("server", "drain", "beta").out == "beta is draining: it takes no new tenants\n"
-    assert own_shell("server", "drain", "beta").out == "beta is draining already\n"
+    assert own_shell("server", "drain", "beta", "--stay").out == "beta is draining: it takes no new tenants\n"
+    assert own_shell("server", "drain", "beta", "--stay").out == "beta is draining already\n"
     for options in ((), ("--server", "beta")):
         said = own_shell(*CREATE, "--model", "silo", *options)
         assert said.code == 1

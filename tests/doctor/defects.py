@@ -816,6 +816,13 @@ MOVES = (
 
 ROLL = (
     defect(
+        "a tenant whose plan promises more than it has",
+        "control",
+        "UPDATE tenants SET plan = 'enterprise' WHERE id = '{tenant_pool}'",
+        "UPDATE tenants SET plan = 'starter' WHERE id = '{tenant_pool}'",
+        "plan_home",
+    ),
+    defect(
         "another epoch",
         "pool",
         "UPDATE tenancy.fences SET epoch = epoch + 1 WHERE tenant_id = '{tenant}'",

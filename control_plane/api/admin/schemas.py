@@ -40,6 +40,8 @@ class NewPlan(Input):
     """The plan that a tenant is to be on."""
 
     plan: Plan
+    move: bool | None = None
+    """Without it a tenant is moved if the plan promises more than it has; true: also to less; false: not at all."""
 
 
 class NewLabels(Input):
@@ -73,6 +75,19 @@ class ListedTenant(TenantOut):
     created_at: datetime
     failure: str | None = None
     """Why its home could not be made."""
+
+
+class PlannedTenant(ListedTenant):
+    """A tenant on a plan, and what came of that."""
+
+    moves_to: Model | None
+    """What it is to be housed as by its plan; nothing when it is."""
+    server: str | None
+    """Where there is room for that."""
+    move_id: UUID | None
+    """Of the move that was begun."""
+    not_moved: str | None
+    """Why none was."""
 
 
 class TenantPage(Output):
@@ -172,6 +187,8 @@ class TenantDetails(ListedTenant):
     wanted_server: str | None
     wanted_region: str | None
     home: HomeOut | None
+    misplaced: str | None
+    """That it has less than its plan promises, and the command that mends it."""
     keys: int
     """Those that are good for something."""
     plan_history: list[PlanChange]

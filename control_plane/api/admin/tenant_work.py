@@ -7,6 +7,7 @@ from uuid import UUID
 
 from sqlalchemy.orm import Session
 
+from control_plane import entitlements
 from control_plane.api.admin import workflow_work
 from control_plane.api.admin.schemas import (
     HomeOut,
@@ -16,14 +17,17 @@ from control_plane.api.admin.schemas import (
     KeyWithSecret,
     ListedTenant,
     NewKey,
+    NewPlan,
     NewTenant,
     PlanChange,
+    PlannedTenant,
     TenantDetails,
     TenantPage,
     WorkflowOut,
 )
-from control_plane.domain.tenant import Plan
-from control_plane.entitlements import change_plan
+from control_plane.api.desk import Desk
+from control_plane.domain.plans import Houses
+from control_plane.entitlements import PlanOutcome
 from control_plane.registry import keys, reports, tenants
 from control_plane.registry.reports import HomeReport
 from control_plane.registry.tables import TenantRow
@@ -43,7 +47,7 @@ def page(session: Session, *, after: UUID | None, limit: int, label: str | None)
     return TenantPage(items=items, next=items[-1].id if len(rows) > limit else None)
 
 
-def details(session: Session, ref: str) -> TenantDetails:
+def details(session: Session, ref: str, houses: Houses) -> TenantDetails:
     """All that the control plane knows of one tenant."""
     row = tenants.find(session, ref)
     homes = reports.homes(session, after=None, limit=1, tenant_id=row.id)
@@ -55,6 +59,7 @@ def details(session: Session, ref: str) -> TenantDetails:
         wanted_server=row.wanted_server,
         wanted_region=row.wanted_region,
         home=_home(homes[0]) if homes else None,
+        misplaced=entitlements.misplaced(row, houses),
         keys=sum(key.revoked_at is None for key in keys.of_tenant(session, row.id)),
         plan_history=[PlanChange.model_validate(change) for change in tenants.plan_history(session, row.id)],
         workflow=workflow_work.newest(session, row),
@@ -77,11 +82,18 @@ def onboard(session: Session, workflows: Workflows, new: NewTenant, actor: str) 
     return _listed(session, service.create(session, workflows, wish, actor))
 
 
-def put_on_plan(session: Session, ref: str, plan: Plan, actor: str) -> ListedTenant:
-    """The tenant on that plan."""
-    row = tenants.find(session, ref, lock=True)
-    change_plan(session, row, plan, actor)
-    return _listed(session, row)
+def put_on_plan(session: Session, ref: str, body: NewPlan, desk: Desk) -> PlannedTenant:
+    """The tenant on that plan, and what follows from it."""
+    row, rules = tenants.find(session, ref, lock=True), entitlements.rules_of(desk.control.settings)
+    found = entitlements.put_on_plan(session, desk.workflows, row, body.plan, desk.actor, rules, move=body.move)
+    return _planned(session, row, found)
+
+
+def preview_plan(session: Session, ref: str, body: NewPlan, desk: Desk) -> PlannedTenant:
+    """The tenant as it is, and what would follow from that plan."""
+    row, rules = tenants.find(session, ref, lock=True), entitlements.rules_of(desk.control.settings)
+    found = entitlements.foresee_plan(session, desk.workflows, row, body.plan, desk.actor, rules, move=body.move)
+    return _planned(session, row, found)
 
 
 def put_labels(session: Session, ref: str, labels: Sequence[str], actor: str) -> ListedTenant:
@@ -134,6 +146,16 @@ def homes(session: Session, *, after: UUID | None, limit: int) -> HomePage:
     found = reports.homes(session, after=after, limit=limit + 1)
     return HomePage(
         items=[_home(report) for report in found[:limit]], next=found[limit - 1].home.id if len(found) > limit else None
+    )
+
+
+def _planned(session: Session, row: TenantRow, found: PlanOutcome) -> PlannedTenant:
+    return PlannedTenant(
+        **_listed(session, row).model_dump(),
+        moves_to=found.model,
+        server=found.server,
+        move_id=found.move_id,
+        not_moved=found.objection,
     )
 
 

@@ -16,6 +16,7 @@ from control_plane.api.admin.schemas import (
     NewLabels,
     NewPlan,
     NewTenant,
+    PlannedTenant,
     TenantDetails,
     TenantPage,
     WorkflowOut,
@@ -48,13 +49,19 @@ async def create_tenant(body: NewTenant, desk: AsOps, response: Response) -> Lis
 @router.get("/tenants/{tenant}", responses=problems(401, 404, 503))
 async def get_tenant(tenant: TenantRef, desk: AsSupport) -> TenantDetails:
     """All about one tenant."""
-    return await desk.run(work.details, tenant)
+    return await desk.run(work.details, tenant, desk.control.settings.plan_models)
 
 
 @router.put("/tenants/{tenant}/plan", responses=problems(401, 403, 404, 409, 413, 422, 503))
-async def put_tenant_plan(tenant: TenantRef, body: NewPlan, desk: AsOps) -> ListedTenant:
-    """Put a tenant on a plan."""
-    return await desk.run(work.put_on_plan, tenant, body.plan, desk.actor)
+async def put_tenant_plan(tenant: TenantRef, body: NewPlan, desk: AsOps) -> PlannedTenant:
+    """Put a tenant on a plan, and begin to move it if the plan promises more than it has."""
+    return await desk.run(work.put_on_plan, tenant, body, desk)
+
+
+@router.post("/tenants/{tenant}/plan/preview", responses=problems(401, 403, 404, 409, 413, 422, 503))
+async def preview_tenant_plan(tenant: TenantRef, body: NewPlan, desk: AsOps) -> PlannedTenant:
+    """What would come of that plan now; nothing is changed, and `move_id` names no move."""
+    return await desk.run(work.preview_plan, tenant, body, desk)
 
 
 @router.put("/tenants/{tenant}/labels", responses=problems(401, 403, 404, 413, 422, 503))
