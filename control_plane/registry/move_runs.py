@@ -34,12 +34,13 @@ class Progress:
     """Of a drain, homes there that nobody lives in any more, and that are kept for a while."""
 
 
-def find_open(session: Session, kind: str, server: str | None = None) -> MoveRunRow | None:
-    """The open run of that kind, locked; of drains, that server's."""
+def find_open(session: Session, kind: str, server: str | None = None, *, lock: bool = True) -> MoveRunRow | None:
+    """The open run of that kind; of drains, that server's."""
     query = select(MoveRunRow).where(MoveRunRow.kind == kind, MoveRunRow.state == OPEN)
     if server is not None:
         query = query.where(MoveRunRow.server == server)
-    return session.scalars(query.limit(1).with_for_update()).one_or_none()
+    query = query.limit(1)
+    return session.scalars(query.with_for_update() if lock else query).one_or_none()
 
 
 def open_ids(session: Session) -> Sequence[UUID]:

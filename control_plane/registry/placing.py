@@ -44,16 +44,22 @@ def verdict(session: Session, wish: Wish, full_at: FullAt) -> Verdict:
     return consider(servers.all_servers(session), loads(session, full_at, wish.apart), wish)
 
 
-def choose(session: Session, wish: Wish, full_at: FullAt, *, hold: bool = False) -> Choice:
-    """See `choose_server`. With `hold`, others that choose wait for the caller's transaction to end."""
+def choose(session: Session, wish: Wish, full_at: FullAt, *, hold: bool = False, mover: UUID | None = None) -> Choice:
+    """See `choose_server`. With `hold`, others that choose wait for the caller's transaction to end.
+
+    `mover` is the tenant, when it has a home already: it is kept apart from others, not from itself.
+    """
     # Locked before it is counted: two that choose at once must not both get the last place.
     known = servers.all_servers(session, lock=hold)
-    return choose_server(known, loads(session, full_at, wish.apart), wish)
+    return choose_server(known, loads(session, full_at, wish.apart, mover), wish)
 
 
-def loads(session: Session, full_at: FullAt, apart: Sequence[str] = ()) -> dict[str, Load]:
-    """What each server holds, and which of those labels its tenants have. Servers without a database are left out."""
-    labelled = _labelled(session, apart) if apart else {}
+def loads(session: Session, full_at: FullAt, apart: Sequence[str] = (), mover: UUID | None = None) -> dict[str, Load]:
+    """What each server holds, and which of those labels its tenants but `mover` have.
+
+    Servers without a database are left out.
+    """
+    labelled = _labelled(session, apart, mover) if apart else {}
     lived_in = _homes_by_database().subquery()
     homes = func.coalesce(lived_in.c.homes, 0)
     takes = DatabaseRow.state.not_in((GOING, GONE))
@@ -128,7 +134,7 @@ def _has_room(model: Model, homes: ColumnElement[int], full_at: FullAt) -> Colum
     return and_(here, homes < full_at[model]) if model in full_at else here
 
 
-def _labelled(session: Session, labels: Sequence[str]) -> dict[str, frozenset[str]]:
+def _labelled(session: Session, labels: Sequence[str], mover: UUID | None) -> dict[str, frozenset[str]]:
     query = (
         select(DatabaseRow.server, TenantRow.labels)
         .join(HomeRow, HomeRow.database_id == DatabaseRow.id)
@@ -136,6 +142,8 @@ def _labelled(session: Session, labels: Sequence[str]) -> dict[str, frozenset[st
         .where(HomeRow.state != "left", TenantRow.labels.overlap(cast(list(labels), ARRAY(Text))))
         .distinct()
     )
+    if mover is not None:
+        query = query.where(TenantRow.id != mover)
     found: dict[str, frozenset[str]] = {}
     for server, theirs in session.execute(query):
         found[server] = found.get(server, frozenset()) | frozenset(theirs).intersection(labels)

@@ -156,7 +156,7 @@ def check_may_leave(session: Session, name: str) -> None:
         more = ", …" if len(living) > NAMED_MAX else ""
         raise ServerInUseError(
             f"{name} holds tenants: {', '.join(living[:NAMED_MAX])}{more}; first `copyhold server drain {name}`, "
-            "so that none comes, then move or close those",
+            "which moves them away, or close them",
             server=name,
         )
 

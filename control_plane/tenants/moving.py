@@ -73,7 +73,7 @@ def consider(session: Session, tenant: TenantRow, model: Model, server: str | No
     wish = Wish(
         model=model, plan=Plan(tenant.plan), labels=tuple(tenant.labels), server=server, region=tenant.wanted_region
     )
-    choice = placing.choose(session, wish, full_at)
+    choice = placing.choose(session, wish, full_at, mover=tenant.id)
     if (choice.server.name, model) == (database.server, Model(home.model)) and model is not Model.SILO:
         raise NotMovableError(
             f"{tenant.slug!r} lives in a {model} on {database.server} already; in which of those there, the platform"

@@ -118,7 +118,10 @@ def drain(session: Session, workflows: Workflows, name: str, actor: str, pace: P
     run = move_runs.find_open(session, DRAIN, name)
     stop_taking(session, workflows, name, actor)
     servers.server_row(session, name)
-    return _begun(session, run or move_runs.find_open(session, DRAIN, name), DRAIN, actor, pace, server=name)
+    # Not locked, for servers are by now: somebody has begun it a moment ago, at a pace of their own.
+    if run is None and (begun := move_runs.find_open(session, DRAIN, name, lock=False)) is not None:
+        return begun
+    return _begun(session, run, DRAIN, actor, pace, server=name)
 
 
 def rebalance(session: Session, actor: str, pace: Pace, full_at: FullAt, limit: int | None = None) -> MoveRunRow | None:
@@ -134,9 +137,10 @@ def rebalance(session: Session, actor: str, pace: Pace, full_at: FullAt, limit: 
     if not found:
         return None
     servers.all_servers(session, lock=True)
-    run = move_runs.find_open(session, REBALANCE)
+    if (begun := move_runs.find_open(session, REBALANCE, lock=False)) is not None:
+        return begun
     journeys = [{"tenant_id": str(step.resident.id), "server": step.to} for step in found]
-    return _begun(session, run, REBALANCE, actor, pace, journeys=journeys)
+    return _begun(session, None, REBALANCE, actor, pace, journeys=journeys)
 
 
 def cancel(session: Session, run: MoveRunRow, actor: str, *, call_off: bool) -> list[str]:

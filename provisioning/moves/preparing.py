@@ -117,7 +117,7 @@ def _choose(estate: Estate, workflows: Workflows, session: Session, row: MoveRow
         server=row.server,
         region=tenant.wanted_region,
     )
-    choice = placing.choose(session, wish, estate.settings.limits.full_at, hold=True)
+    choice = placing.choose(session, wish, estate.settings.limits.full_at, hold=True, mover=tenant.id)
     database = building.database_for(estate, workflows, session, choice.server, model)
     if database.id == trip.source.database.id:
         raise PreconditionError(f"{trip.slug!r} lives in {database.name} already")

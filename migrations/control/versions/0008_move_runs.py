@@ -4,8 +4,8 @@ import sqlalchemy as sa
 from alembic import op
 from sqlalchemy.dialects import postgresql
 
-revision = "c0007"
-down_revision = "c0006"
+revision = "c0008"
+down_revision = "c0007"
 branch_labels = None
 depends_on = None
 
