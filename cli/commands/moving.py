@@ -253,6 +253,10 @@ def _place(move: MoveShown, end: str) -> str | None:
     return f"{found['model']} {found['server']}/{found['database']}" if found else None
 
 
+def _known_from(earlier: int) -> str:
+    return output.counted(earlier, "earlier move") if earlier else "figures measured elsewhere"
+
+
 def _foretell(
     platform: Platform,
     tenant: str,
@@ -281,8 +285,9 @@ def _foretell(
             ("because", told.reason),
             ("size", f"{told.rows} rows, {told.bytes} bytes"),
             ("recipe", told.plan.recipe),
-            ("takes", f"about {told.seconds} s, {meanwhile}"),
+            ("takes", f"about {told.expected.seconds} s, {meanwhile}"),
             ("longest wait", f"about {output.in_time(told.stall_ms)}"),
+            ("known from", _known_from(told.expected.from_moves)),
             ("old home", f"kept for {kept}" if kept else "deleted at once"),
         ]
     )

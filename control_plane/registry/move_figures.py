@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from sqlalchemy import func, or_, select, update
 from sqlalchemy.orm import Session
 
-from control_plane.domain.moving import ENDED, Phase
+from control_plane.domain.moving import ENDED, PASSED, Phase, Recipe
 from control_plane.registry.moves import KEPT
-from control_plane.registry.tables import DatabaseRow, HomeRow, MoveRow, ServerRow
+from control_plane.registry.tables import DatabaseRow, HomeRow, MoveRow, ProgressRow, ServerRow, WorkflowRow
+from control_plane.registry.workflows import MOVE
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,6 +55,40 @@ def figures(session: Session) -> Figures:
         kept_homes=session.scalars(kept).one(),
         slots={name: Slots(count=count, wal_bytes=size) for name, count, size in session.execute(slots)},
     )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Earlier:
+    """What a move took that has arrived."""
+
+    rows: int
+    bytes: int
+    """As they travelled."""
+    seconds: float
+    """Of its steps until the tenant was served by the new home; waiting for a worker apart."""
+    stall_ms: float
+
+
+def earlier(session: Session, limit: int) -> Sequence[Earlier]:
+    """The newest moves that have arrived, newest first; none that was copied under freeze."""
+    newest = (
+        select(MoveRow.id, MoveRow.rows, MoveRow.bytes, MoveRow.stall_ms)
+        .where(MoveRow.phase.in_(PASSED), MoveRow.stall_ms.is_not(None), MoveRow.recipe == Recipe.STREAM)
+        .order_by(MoveRow.id.desc())
+        .limit(limit)
+        .subquery()
+    )
+    took = (
+        select(newest, func.sum(ProgressRow.duration_ms))
+        .join(WorkflowRow, (WorkflowRow.subject == newest.c.id) & (WorkflowRow.kind == MOVE))
+        .join(ProgressRow, ProgressRow.workflow_id == WorkflowRow.id)
+        .group_by(*newest.c)
+        .order_by(newest.c.id.desc())
+    )
+    return [
+        Earlier(rows=rows, bytes=size, seconds=float(ms) / 1000, stall_ms=stall_ms)
+        for _, rows, size, stall_ms, ms in session.execute(took)
+    ]
 
 
 def servers_to_look_at(session: Session) -> Sequence[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from uuid import UUID
 
 from control_plane.domain.server import Server
@@ -12,7 +13,7 @@ from provisioning.building import Place
 from provisioning.estate import Estate
 from provisioning.moves.copying import Size, sizes
 from provisioning.moves.errors import UnmovableError, at_source, at_target
-from provisioning.moves.obstacles import Kind, Obstacle, obstacles, server_obstacles
+from provisioning.moves.obstacles import Kind, obstacles, server_obstacles
 from provisioning.moves.places import source_of
 from provisioning.moves.preconditions import Facts
 from provisioning.moves.tables import tables_of
@@ -43,29 +44,41 @@ def gather(estate: Estate, source: Place, tenant_id: UUID, target: Server) -> Fa
         wanted = fleet.wanted(session)
         row = session.get(TargetRow, (source.database.id, source.home.schema))
     with estate.builder(source.server).admin(source.database.name) as admin:
-        oldest = admin.execute(_OLDEST).fetchone()
+        writer, writer_s = _oldest(admin)
         quoted = admin.execute("SELECT quote_ident(%s)", [source.home.schema]).fetchone()
         unindexed = admin.execute(_UNINDEXED, quoted).fetchall()
         version = admin.info.server_version
+    # Its database may have to be made first: only what is true of the whole server is asked.
+    with at_target(), estate.builder(target).admin() as admin:
+        of_target = server_obstacles(admin)
+        there, there_s = _oldest(admin) if target.name != source.server.name else (None, 0.0)
     with source_of(end_of(estate, source)) as mover, at_source(mover):
         found = obstacles(mover)
-        unmovable, size = _unmovable(estate, source, mover), None
+        unmovable, tables = _unmovable(estate, source, mover), None
         if unmovable is None and not any(each.kind is Kind.ROWS for each in found):
-            size = _size(estate, source, mover, tenant_id)
+            tables = _by_table(estate, source, mover, tenant_id)
     return Facts(
         server=source.server.name,
         version=version,
         obstacles=tuple(found),
         target=target.name,
-        target_obstacles=tuple(_of_target(estate, target)),
-        size=size,
-        oldest_writer=f"process {oldest[0]} of {oldest[1]} in {oldest[2]}, for {oldest[3]:.0f} s" if oldest else None,
-        oldest_writer_s=oldest[3] if oldest else 0.0,
+        target_obstacles=tuple(of_target),
+        target_writer=there,
+        target_writer_s=there_s,
+        size=_total(tables) if tables is not None else None,
+        tables=tables or {},
+        oldest_writer=writer,
+        oldest_writer_s=writer_s,
         revisions=(source.database.home_revision, row.revision if row is not None else None),
         wanted=(wanted.home, wanted.tenant),
         unmovable=unmovable,
         unindexed=tuple(name for (name,) in unindexed),
     )
+
+
+def _oldest(admin: Connection) -> tuple[str | None, float]:
+    row = admin.execute(_OLDEST).fetchone()
+    return (f"process {row[0]} of {row[1]} in {row[2]}, for {row[3]:.0f} s", row[3]) if row else (None, 0.0)
 
 
 def _unmovable(estate: Estate, source: Place, mover: Connection) -> str | None:
@@ -76,13 +89,12 @@ def _unmovable(estate: Estate, source: Place, mover: Connection) -> str | None:
     return None
 
 
-def _size(estate: Estate, source: Place, mover: Connection, tenant_id: UUID) -> Size:
+def _by_table(estate: Estate, source: Place, mover: Connection, tenant_id: UUID) -> dict[str, Size]:
     tables = tables_of(mover, source.home.schema, estate.app.metadata)
-    found = sizes(mover, source.home.schema, tables, tenant_id).values()
-    return Size(rows=sum(each.rows for each in found), bytes=sum(each.bytes for each in found))
+    found = sizes(mover, source.home.schema, tables, tenant_id)
+    filled = [(name, size) for name, size in found.items() if size.rows]
+    return dict(sorted(filled, key=lambda each: -each[1].bytes))
 
 
-def _of_target(estate: Estate, target: Server) -> list[Obstacle]:
-    # Its database may have to be made first: only what is true of the whole server is asked.
-    with at_target(), estate.builder(target).admin() as admin:
-        return server_obstacles(admin)
+def _total(tables: Mapping[str, Size]) -> Size:
+    return Size(rows=sum(each.rows for each in tables.values()), bytes=sum(each.bytes for each in tables.values()))

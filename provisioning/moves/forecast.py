@@ -2,32 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
 from control_plane.domain.server import Server
 from control_plane.domain.tenant import Model
-from control_plane.registry import dry_runs, tenants
+from control_plane.registry import dry_runs, move_figures, tenants
 from control_plane.registry.engine import transaction
 from control_plane.tenants import moving
 from provisioning import building
 from provisioning.building import Place
 from provisioning.estate import Estate
 from provisioning.moves.copying import Size
+from provisioning.moves.expecting import Expected, expected
 from provisioning.moves.facts import gather
 from provisioning.moves.preparing import terms_of
 from provisioning.moves.recipes import Plan, plan
 
-ROWS_A_SECOND = 80_000
-"""Copied on one machine: 100,000 rows took 1.3 to 3.0 s, a million 8.6 to 12.1."""
-AROUND_IT_S = 2.0
-"""For the home, the stream's beginning, catching up and the end."""
-STALL_MS = 60
-"""Longest wait seen with 100,000 rows, 8 connections and 200 transactions a second: 18 to 63 ms."""
-STALL_LARGE_MS = 270
-"""With a million: 115 to 266 ms."""
-LARGE_ROWS = 500_000
+LOOKED_BACK = 50
+"""So many earlier moves are asked what they took."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,12 +37,18 @@ class Forecast:
     """Why that server."""
     rows: int
     bytes: int
-    seconds: float
-    stall_ms: int
+    tables: Mapping[str, Size]
+    """The same by table, the largest first; those without a row are left out."""
+    expected: Expected
     plan: Plan
     """By which recipe, and what becomes of the terms."""
     objections: list[str]
     """Those of the roll and of the plan."""
+
+    @property
+    def stall_ms(self) -> int:
+        """The longest that a request may wait: for as long as the copy takes, where it is made under freeze."""
+        return round(self.plan.stall_s * 1000) if self.plan.stall_s is not None else self.expected.stall_ms
 
     def told(self) -> dict[str, Any]:
         """As it is printed and answered in JSON."""
@@ -59,8 +60,10 @@ class Forecast:
             "recipe": self.plan.recipe,
             "rows": self.rows,
             "bytes": self.bytes,
-            "seconds": self.seconds,
+            "tables": [{"table": name, "rows": each.rows, "bytes": each.bytes} for name, each in self.tables.items()],
+            "seconds": self.expected.seconds,
             "stall_ms": self.stall_ms,
+            "from_moves": self.expected.from_moves,
             "kept_s": self.plan.window_s,
             "note": self.plan.note,
             "objections": self.objections,
@@ -92,11 +95,11 @@ def foretell(
         journey = moving.consider(session, row, model, server, estate.settings.limits.full_at)
         source, slug, tenant_id = building.place_of(session, journey.source), row.slug, row.id
         hindrances = moving.hindrances(session, row, journey)
+        earlier = move_figures.earlier(session, LOOKED_BACK)
     facts = gather(estate, source, tenant_id, journey.choice.server)
     planned = plan(facts, terms_of(estate, allow_freeze=allow_freeze, window_s=window_s))
     # What could not be read is among the objections.
     size = facts.size or Size(rows=0, bytes=0)
-    by_stream = STALL_MS if size.rows < LARGE_ROWS else STALL_LARGE_MS
     return Forecast(
         slug=slug,
         source=source,
@@ -105,8 +108,8 @@ def foretell(
         reason=journey.choice.reason,
         rows=size.rows,
         bytes=size.bytes,
-        seconds=round(AROUND_IT_S + size.rows / ROWS_A_SECOND, 1),
-        stall_ms=round(planned.stall_s * 1000) if planned.stall_s is not None else by_stream,
+        tables=facts.tables,
+        expected=expected(size, earlier),
         plan=planned,
         objections=[*hindrances, *planned.objections],
     )

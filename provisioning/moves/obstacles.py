@@ -13,14 +13,11 @@ SELECT current_setting('wal_level'),
        current_setting('max_replication_slots')::int, (SELECT count(*) FROM pg_replication_slots),
        current_setting('max_wal_senders')::int,
        (SELECT count(*) FROM pg_stat_get_wal_senders() WHERE pid IS NOT NULL),
-       rolsuper OR rolreplication, rolname
-  FROM pg_roles WHERE rolname = %s
+       rolsuper OR rolreplication, rolsuper OR rolbypassrls,
+       rolsuper OR EXISTS (SELECT FROM pg_roles r WHERE r.rolname = %s AND pg_has_role(m.oid, r.oid, 'USAGE')), rolname
+  FROM pg_roles m WHERE rolname = %s
 """
-_OF_DATABASE = """
-SELECT rolsuper OR rolbypassrls, has_database_privilege(current_database(), 'CREATE'),
-       rolsuper OR EXISTS (SELECT FROM pg_roles r WHERE r.rolname = %s AND pg_has_role(r.oid, 'USAGE')), rolname
-  FROM pg_roles WHERE rolname = current_user
-"""
+_MAY_PUBLISH = "SELECT has_database_privilege(current_database(), 'CREATE')"
 
 
 class Kind(enum.StrEnum):
@@ -47,18 +44,29 @@ def obstacles(connection: Connection) -> list[Obstacle]:
     To be asked at both ends: changes flow back from the new home for a while.
     """
     ((role,),) = connection.execute("SELECT current_user").fetchall()
-    (facts,) = connection.execute(_OF_DATABASE, [OWNER]).fetchall()
-    return [*server_obstacles(connection, role), *_of_database(*facts)]
+    ((publishes,),) = connection.execute(_MAY_PUBLISH).fetchall()
+    found = server_obstacles(connection, role)
+    if not publishes:
+        found.append(Obstacle(f"{role} may not make publications: GRANT CREATE ON DATABASE to {OWNER}", Kind.NOW))
+    return found
 
 
 def server_obstacles(connection: Connection, role: str = MOVER) -> list[Obstacle]:
     """Those of the server alone, whoever asks and in whatever database; without the role nothing is streamed."""
-    facts = connection.execute(_OF_SERVER, [role]).fetchone()
+    facts = connection.execute(_OF_SERVER, [OWNER, role]).fetchone()
     return list(_of_server(*facts)) if facts is not None else [Obstacle(f"there is no role {role}", Kind.ROWS)]
 
 
 def _of_server(
-    level: str, slots: int, slots_taken: int, senders: int, senders_taken: int, replicates: bool, role: str
+    level: str,
+    slots: int,
+    slots_taken: int,
+    senders: int,
+    senders_taken: int,
+    replicates: bool,
+    bypasses: bool,
+    owns: bool,
+    role: str,
 ) -> Iterator[Obstacle]:
     if level != "logical":
         yield Obstacle(f"wal_level is {level}: set it to logical and restart the server", Kind.SETUP)
@@ -69,12 +77,7 @@ def _of_server(
         yield Obstacle("no process that sends streams is free: raise max_wal_senders", how)
     if not replicates:
         yield Obstacle(f"{role} may not read streams: ALTER ROLE {role} REPLICATION", Kind.SETUP)
-
-
-def _of_database(bypasses: bool, creates: bool, owns: bool, role: str) -> Iterator[Obstacle]:
     if not bypasses:
         yield Obstacle(f"{role} does not see all rows: ALTER ROLE {role} BYPASSRLS", Kind.ROWS)
-    if not creates:
-        yield Obstacle(f"{role} may not make publications: GRANT CREATE ON DATABASE to {OWNER}", Kind.NOW)
     if not owns:
         yield Obstacle(f"{role} does not own the tables: GRANT {OWNER} TO {role}", Kind.ROWS)

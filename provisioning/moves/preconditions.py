@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 
 from provisioning.moves.copying import Size
-from provisioning.moves.obstacles import Obstacle
+from provisioning.moves.obstacles import Kind, Obstacle
 
 OLDEST_VERSION = 150000
 """Publications of rows, and not of whole tables."""
@@ -27,6 +27,11 @@ class Facts:
     """What keeps that one from sending a stream back."""
     size: Size | None
     """How much there is to copy; None where that could not be read."""
+    target_writer: str | None = None
+    """The oldest transaction there that has written something, in words."""
+    target_writer_s: float = 0.0
+    tables: Mapping[str, Size] = field(default_factory=dict)
+    """The same by table, the largest first; those without a row are left out."""
     oldest_writer: str | None
     """The oldest transaction of the server that has written something, in words."""
     oldest_writer_s: float
@@ -42,7 +47,7 @@ class Facts:
 
 def objections(facts: Facts) -> list[str]:
     """Everything that speaks against the move whatever its recipe; see `recipes` for what depends on that."""
-    return [*_of_the_home(facts), *_of_the_server(facts)]
+    return [*_of_the_home(facts), *_of_the_server(facts), *_of_the_target(facts)]
 
 
 def _of_the_home(facts: Facts) -> Iterator[str]:
@@ -58,3 +63,9 @@ def _of_the_home(facts: Facts) -> Iterator[str]:
 def _of_the_server(facts: Facts) -> Iterator[str]:
     if facts.version < OLDEST_VERSION:
         yield f"{facts.server} is PostgreSQL {facts.version // 10000}: moves need 15"
+
+
+def _of_the_target(facts: Facts) -> Iterator[str]:
+    for obstacle in facts.target_obstacles:
+        if obstacle.kind is Kind.ROWS:
+            yield f"on {facts.target} {obstacle.words}"

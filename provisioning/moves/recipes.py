@@ -59,8 +59,7 @@ def _by_stream(facts: Facts, terms: Terms) -> Plan:
     found = [*objections(facts), *(f"on {facts.server} {each.words}" for each in facts.obstacles)]
     if facts.oldest_writer is not None and facts.oldest_writer_s > LONG_TRANSACTION_S:
         found.append(f"a transaction on {facts.server} goes on for too long: {facts.oldest_writer}; end it, or wait")
-    if terms.window_s and facts.target_obstacles:
-        found.append(_no_way_back(facts, facts.target_obstacles))
+    found += _against_the_way_back(facts, terms.window_s)
     note = f"--allow-freeze changes nothing: {facts.server} can send a stream" if terms.allow_freeze else None
     return Plan(recipe=Recipe.STREAM, window_s=terms.window_s, stall_s=None, note=note, objections=tuple(found))
 
@@ -87,8 +86,7 @@ def _against_freezing(facts: Facts, terms: Terms, window_s: int) -> Iterator[str
         yield f"on {facts.server} {why}. Or --allow-freeze: copied under freeze, the tenant {expected}"
     if facts.size is not None and stall_s(facts.size) > terms.bound_s:
         yield f"the tenant {expected}; at most {terms.bound_s:g} s are allowed (COPYHOLD_LIMITS__FROZEN_COPY_S)"
-    if window_s and facts.target_obstacles:
-        yield _no_way_back(facts, facts.target_obstacles)
+    yield from _against_the_way_back(facts, window_s)
 
 
 def _expected(size: Size | None) -> str:
@@ -97,8 +95,18 @@ def _expected(size: Size | None) -> str:
     return f"would stall for about {stall_s(size):g} s: {size.rows} rows, {size.bytes} bytes"
 
 
-def _no_way_back(facts: Facts, found: Iterable[Obstacle]) -> str:
-    return f"nothing could flow back from {facts.target}: {_words(found)}. Or --undo-window 0s: no way back"
+def _against_the_way_back(facts: Facts, window_s: int) -> Iterator[str]:
+    """What has to come back comes by a stream from the target; those whom nothing streams to are in nobody's way."""
+    if not window_s:
+        return
+    found = [each for each in facts.target_obstacles if each.kind is not Kind.ROWS]
+    if found:
+        yield f"nothing could flow back from {facts.target}: {_words(found)}. Or --undo-window 0s: no way back"
+    elif facts.target_writer is not None and facts.target_writer_s > LONG_TRANSACTION_S:
+        yield (
+            f"a transaction on {facts.target} goes on for too long: {facts.target_writer}; end it, or wait. Or"
+            " --undo-window 0s: no way back"
+        )
 
 
 def _of(found: Iterable[Obstacle], kind: Kind) -> list[Obstacle]:

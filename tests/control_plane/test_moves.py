@@ -146,6 +146,7 @@ async def test_a_dry_run_is_asked_for_and_does_nothing(fresh: ControlPlane) -> N
     assert answer.headers["Location"] == f"/admin/dry-runs/{asked['id']}"
     told: dict[str, Any] = {"tenant": tenant.slug, "from": "a", "to": "b", "because": "c", "objections": ["d"]}
     told |= {"recipe": "freeze", "note": None, "rows": 1, "bytes": 2, "seconds": 3.0, "stall_ms": 4, "kept_s": 5}
+    told |= {"from_moves": 0, "tables": [{"table": "users", "rows": 1, "bytes": 2}]}
     with transaction(fresh.engine) as session:
         dry_runs.told(session, UUID(asked["id"]), told)
         workflow_records.ended(session, asked["workflow_id"])

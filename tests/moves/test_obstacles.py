@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import psycopg
 import pytest
 
 from control_plane.domain.server import Server
 from control_plane.domain.tenant import Model
-from provisioning.moves.obstacles import obstacles
+from control_plane.doors import SOCKETS
+from provisioning.moves.obstacles import obstacles, server_obstacles
 from provisioning.moves.places import source_of
 from tests.moves.conftest import NewHome
 from tests.moves.homes import Home
@@ -43,6 +45,10 @@ def test_settings_and_privileges_that_are_missing_are_all_told(home: NewHome, po
     assert told(there)[3:] == [
         "copyhold_mover may not read streams",
         "copyhold_mover does not see all rows",
-        "copyhold_mover may not make publications",
         "copyhold_mover does not own the tables",
+        "copyhold_mover may not make publications",
     ]
+    # Known of a server before there is a home on it: whoever asks, in whatever database.
+    with psycopg.connect(SOCKETS.dsn(poor, "postgres", "postgres")) as admin:
+        elsewhere = [each.words.partition(":")[0] for each in server_obstacles(admin)]
+    assert elsewhere == told(there)[:-1]

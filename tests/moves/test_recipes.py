@@ -68,6 +68,21 @@ def test_a_way_back_that_cannot_begin_now_is_waited_for_or_done_without(facts: F
     assert plan(without_slot, replace(ALLOWED, window_s=0)).objections == ()
 
 
+@pytest.mark.parametrize("window_s", [0, 3600])
+@pytest.mark.parametrize("facts", [WELL, MUTE], ids=["stream", "freeze"])
+def test_rows_that_cannot_be_written_are_not_copied_whatever_is_asked_for(facts: Facts, window_s: int) -> None:
+    told = plan(replace(facts, target_obstacles=(NO_ROWS,)), replace(ALLOWED, window_s=window_s))
+    assert told.objections == ("on beta copyhold_mover does not see all rows",)
+
+
+def test_a_long_transaction_on_the_new_homes_server_is_in_the_way_of_the_way_back_alone() -> None:
+    busy = replace(WELL, target_writer="process 7 of app", target_writer_s=61.0)
+    (said,) = plan(busy, TERMS).objections
+    assert said.startswith("a transaction on beta goes on for too long: process 7 of app; end it, or wait.")
+    assert plan(busy, replace(TERMS, window_s=0)).objections == ()
+    assert plan(replace(busy, target_writer_s=59.0), TERMS).objections == ()
+
+
 def test_a_stall_that_is_longer_than_the_settings_allow_is_refused_whoever_allows_it() -> None:
     large = replace(MUTE, size=Size(rows=20_000_000, bytes=6_000_000_000))
     (said,) = plan(large, ALLOWED).objections

@@ -76,6 +76,14 @@ class MoveList(Output):
     items: list[MoveOut]
 
 
+class TableSize(Output):
+    """What a tenant has in one table."""
+
+    table: str
+    rows: int
+    bytes: int
+
+
 class Foretold(Output):
     """What a move would do and take."""
 
@@ -91,6 +99,10 @@ class Foretold(Output):
     """From the beginning until the tenant has arrived."""
     stall_ms: int
     """The longest that a request may wait."""
+    tables: list[TableSize]
+    """The rows by table, the largest first."""
+    from_moves: int
+    """From how many earlier moves that is taken; without any, from figures measured elsewhere."""
     kept_s: int
     """How long the old home would be kept."""
     note: str | None

@@ -9,6 +9,8 @@ import pytest
 from control_plane.domain.moving import Phase
 from control_plane.domain.tenant import Model
 from control_plane.doors import SOCKETS
+from control_plane.registry.engine import transaction
+from control_plane.registry.move_figures import earlier
 from migrations.fleet.run import FleetMigration
 from migrations.fleet.wishes import Chosen, Wishes
 from tests.moves.whole.journeys import moved, settle, wait_for
@@ -33,6 +35,11 @@ def test_the_slot_by_which_changes_flow_back_is_told_by_metrics_until_it_goes(to
     wait_for(town, move.id, Phase.DONE)
     until(lambda: told('copyhold_move_slots{server="beta"}') == 0, what="it is gone")
     assert told('copyhold_moves{phase="kept"}') == told("copyhold_homes_kept") == 0
+    with transaction(town.engine) as session:
+        (took,) = earlier(session, 1)
+    assert (took.rows, took.stall_ms) == (move.rows, move.stall_ms)
+    assert took.rows > 0
+    assert took.seconds * 1000 > took.stall_ms
 
 
 def test_a_plan_of_the_fleet_names_who_loses_the_way_back(town: PlatformUnderTest) -> None:
