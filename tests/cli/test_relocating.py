@@ -14,8 +14,8 @@ from tests.waiting import until
     [
         (("drain", "beta", "--call-off"), 2, "--call-off goes with --cancel"),
         (("drain", "beta", "--cancel", "--dry-run"), 2, "--cancel goes with --call-off and nothing else"),
-        (("drain", "beta", "--at-once", "0"), 2, "a server has 1 to 20 moves at once"),
-        (("drain", "beta", "--dry-run", "--undo-window", "30d"), 2, "the home that was left is kept for 0 to 7 days"),
+        (("drain", "beta", "--at-once", "0"), 2, "A server has 1 to 20 moves at once."),
+        (("drain", "beta", "--dry-run", "--undo-window", "30d"), 2, "The home that was left is kept for 0 to 7 days."),
         (("drain", "beta", "--cancel"), 1, "beta is not being drained"),
         (("drain", "nowhere", "--dry-run"), 1, "there is no server 'nowhere'"),
         (("rebalance", "--max", "0"), 2, "say how many tenants may be moved, 1 or more"),
