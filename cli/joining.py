@@ -14,12 +14,14 @@ from cli.following import POLL_S, WAIT_S, GaveUpError, NotYetError
 from cli.wiring import Platform
 from control_plane import audit
 from control_plane.domain.errors import CopyholdError, NotFoundError, UsageError
+from control_plane.domain.placement import open_catalogue
 from control_plane.domain.server import Server
 from control_plane.doors import opened, sealed
 from control_plane.registry import progress, servers, workflow_records
 from control_plane.registry.engine import transaction
 from control_plane.registry.tables import ProgressRow
 from control_plane.tenants import joining
+from provisioning.catalogues import is_shared
 from provisioning.providers.existing import statements
 from provisioning.providers.existing.address import Address
 from provisioning.providers.existing.examine import Access, examine
@@ -142,6 +144,15 @@ def left_behind(platform: Platform, name: str) -> list[str]:
             if row.action == "server.removed" and row.subject == name:
                 return list(row.facts.get("left", ()))
     return []
+
+
+def outcome(platform: Platform, name: str) -> str:
+    """What a server that was added does from now on, and what keeps it from doing all that it is for."""
+    with transaction(platform.engine) as session:
+        server = servers.server_named(session, name)
+    if not is_shared(server) or server.may_share:
+        return f"{name} takes tenants"
+    return f"{name} {open_catalogue(server.catalogue)}"
 
 
 def is_known(platform: Platform, name: str) -> bool:

@@ -15,7 +15,7 @@ from control_plane.registry.engine import transaction
 from control_plane.registry.fleet import Revisions
 from control_plane.registry.servers import BUILDING, READY
 from control_plane.tenants.joining import RDS
-from provisioning import instances, shared, silos
+from provisioning import catalogues, instances, shared, silos
 from provisioning.estate import Estate
 from provisioning.providers.existing.address import Address
 from provisioning.providers.existing.examine import Access, examine
@@ -75,13 +75,17 @@ def make_roles(estate: Estate, subject: UUID) -> None:
 
 
 def furnish_server(estate: Estate, subject: UUID) -> None:
-    """Build what the first tenants of each model need: a template for silos, one pool, one bridge."""
+    """Build what the first tenants of each model need: a template for silos, one pool, one bridge.
+
+    Of the last two none where tenants may not share a database: once they may, the first of them has it built.
+    """
     if (server := _being_added(estate, subject)) is None:
         return
+    shares = catalogues.is_shared(server) and catalogues.may_share(estate, server)
     for model in server.models:
         if model is Model.SILO:
             silos.at_wanted(estate, lambda wanted: _templated(estate, server, wanted))
-        else:
+        elif shares:
             shared.build(estate, _first_shared(estate, server, model))
 
 

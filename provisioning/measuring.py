@@ -16,6 +16,7 @@ from control_plane.doors import NoDoorError
 from control_plane.registry import servers
 from control_plane.registry.engine import ControlDatabaseError, transaction
 from control_plane.registry.tables import ServerRow
+from provisioning import catalogues
 from provisioning.estate import Estate
 
 EVERY = timedelta(minutes=10)
@@ -27,7 +28,10 @@ log = structlog.get_logger()
 
 
 def measure(estate: Estate, server: Server) -> int:
-    """Bytes that all databases of a server take, recorded on the roll; psycopg.Error when it does not answer."""
+    """Bytes that all databases of a server take, recorded on the roll; psycopg.Error when it does not answer.
+
+    Where its catalogue is not the platform's to close, it is looked at as well.
+    """
     with estate.builder(server).admin() as admin:
         sizes: dict[str, int] = dict(admin.execute(_SIZES).fetchall())
     used = sum(sizes.values())
@@ -35,6 +39,7 @@ def measure(estate: Estate, server: Server) -> int:
         values = {"used_bytes": used, "measured_at": func.now()}
         session.execute(update(ServerRow).where(ServerRow.name == server.name).values(values))
         servers.record_sizes(session, server.name, sizes)
+    catalogues.look_again(estate, server)
     return used
 
 

@@ -13,7 +13,7 @@ from control_plane.domain.tenant import Status
 from control_plane.registry import routes
 from control_plane.registry.engine import transaction
 from control_plane.routing import tokens
-from control_plane.routing.tokens import Mode, begin_message
+from control_plane.routing.tokens import Mode, begin_message, bound_begin
 from migrations.fleet.plan import Target
 from migrations.fleet.words import in_words
 from provisioning.estate import Estate
@@ -59,13 +59,22 @@ def _enter(connection: psycopg.Connection[Any], estate: Estate, home: Home, rout
     for master in (*masters, last):
         token = tokens.minted(estate.keyring, home, route.tenant_id, route.epoch, Mode.SERVE, life_s, master=master)
         try:
-            connection.execute(begin_message(token, home.schema, TIMEOUT_S).encode())
+            _begin(connection, home, token)
         except psycopg.Error as error:
             if error.sqlstate != NOT_SIGNED_SO or master == last:
                 raise
             connection.execute("ROLLBACK")
         else:
             return
+
+
+def _begin(connection: psycopg.Connection[Any], home: Home, token: str) -> None:
+    if home.sealed_password is None:
+        connection.execute(begin_message(token, home.schema, TIMEOUT_S).encode())
+        return
+    with connection.pipeline():
+        for statement, values in bound_begin(token, home.schema, TIMEOUT_S):
+            connection.execute(statement.encode(), values)
 
 
 def _address(estate: Estate, home: Home) -> str:

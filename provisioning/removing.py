@@ -21,7 +21,7 @@ from control_plane.registry.servers import GOING, GONE
 from control_plane.registry.tables import DatabaseRow, TargetRow
 from control_plane.tenants import joining
 from migrations.fleet.chains import HOME, Chain
-from provisioning.databases import BUILDING
+from provisioning.databases import BUILDING, TRIAL
 from provisioning.estate import Estate
 from provisioning.providers.existing.facts import PLATFORM_ROLES
 from provisioning.roles import Connection, role_exists
@@ -106,7 +106,7 @@ def not_removed(estate: Estate, subject: UUID, reason: str) -> None:
 def templates(chain: Chain) -> list[str]:
     """The names of all templates that this platform may have made on a server, half-made ones included."""
     made = [template_database(f"{home}_{tenant}") for home in HOME.revisions for tenant in chain.revisions]
-    return [*made, *(BUILDING + name for name in made)]
+    return [*made, *(BUILDING + name for name in made), TRIAL]
 
 
 def _leaving(session: Session, subject: UUID) -> Server | None:

@@ -15,7 +15,7 @@ from control_plane.registry.engine import session_of_its_own, transaction
 from control_plane.registry.fleet import Revisions
 from control_plane.registry.servers import READY
 from control_plane.registry.tables import DatabaseRow
-from provisioning import logins, silos
+from provisioning import catalogues, logins, silos
 from provisioning.estate import Estate
 from provisioning.silos import Enter
 
@@ -27,7 +27,8 @@ def build(estate: Estate, database_id: UUID, *, tell_pooler: bool = True) -> Non
     """Make all of a pool or bridge that is on the roll: database, login, chains, key; a finished one is left alone.
 
     Of several who build the same one the others wait, for as long as a statement of the control database may take.
-    Without a running pooler it is told later, when it starts.
+    Without a running pooler it is told later, when it starts. OpenCatalogueError, before anything is made, where
+    tenants may not share one.
     """
     server, database = _found(estate, database_id)
     if _whole(database):
@@ -40,6 +41,7 @@ def build(estate: Estate, database_id: UUID, *, tell_pooler: bool = True) -> Non
 
 
 def _made(estate: Estate, server: Server, database: DatabaseRow, wanted: Revisions, *, tell_pooler: bool) -> Enter:
+    catalogues.refuse_open(estate, server)
     builder = estate.builder(server)
     builder.build_shared(database.name, wanted, with_tables=database.model == Model.POOL)
     builder.install_key(database.name, estate.keyring.context_key(database.id))

@@ -49,7 +49,7 @@ def add(platform: Platform, wish: Server, *, dry_run: bool, as_json: bool) -> No
     if as_json:
         output.print_json({"server": wish.name, "added": workflow is not None, "workflow": workflow})
     else:
-        output.say(f"{wish.name} takes tenants" if workflow else f"{wish.name} is on the roll already")
+        output.say(joining.outcome(platform, wish.name) if workflow else f"{wish.name} is on the roll already")
 
 
 def modify(

@@ -95,6 +95,12 @@ def add(
         typer.Option("--connections", metavar="N", help="For the pooler; without it all but a reserve.", min=1),
     ] = None,
     label: Annotated[list[str] | None, typer.Option("--label", metavar="L", help="May be repeated.")] = None,
+    accept_open_catalogue: Annotated[
+        bool,
+        typer.Option(
+            "--accept-open-catalogue", help="Pools and bridges too though nobody has closed it; see `server catalogue`."
+        ),
+    ] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Look at it, and say what would be done.")] = False,
     data: DataOption = None,
     as_json: JsonOption = False,
@@ -111,7 +117,8 @@ def add(
     """
     if provider == RDS:
         wanted = {"region": region, "models": _models(models), "capacity": capacity, "connections": connections or 0}
-        made = instances.wished(name, shape, ca, address, {**wanted, "labels": tuple(label or ())})
+        wanted |= {"labels": tuple(label or ()), "accepts_open_catalogue": accept_open_catalogue}
+        made = instances.wished(name, shape, ca, address, wanted)
         with open_platform(data) as platform:
             instances.add(platform, made(platform), dry_run=dry_run, as_json=as_json)
         return
@@ -134,6 +141,7 @@ def add(
             labels=tuple(label or ()),
             admin=place.admin,
             ca=certificates,
+            accepts_open_catalogue=accept_open_catalogue,
         )
     )
     password = joining.read_password(password_file, place.admin)
@@ -207,7 +215,7 @@ def _add(platform: Platform, wish: Server, examined: Examined, password: str, as
     if as_json:
         output.print_json({"server": wish.name, "added": workflow is not None, "workflow": workflow})
     else:
-        output.say(f"{wish.name} takes tenants" if workflow else f"{wish.name} is on the roll already")
+        output.say(joining.outcome(platform, wish.name) if workflow else f"{wish.name} is on the roll already")
 
 
 def _say_what_would_be(wish: Server, examined: Examined, as_json: bool) -> None:

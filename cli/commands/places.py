@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import Annotated
 from uuid import UUID
 
+import psycopg
 import typer
 
 from cli import output
@@ -15,16 +16,26 @@ from cli.following import POLL_S, WAIT_S, GaveUpError, NotYetError
 from cli.options import DataOption, JsonOption
 from cli.wiring import Platform, open_platform
 from control_plane.domain.errors import UsageError
+from control_plane.domain.server import Catalogue, Server
 from control_plane.domain.tenant import Model
 from control_plane.registry import servers, workflow_records
 from control_plane.registry.engine import transaction
 from control_plane.registry.servers import READY
 from control_plane.tenants import places
+from provisioning.catalogues import look
+from provisioning.doctor.catalogue import in_words
+from provisioning.removing import ServerSilentError
 
 ServerArgument = Annotated[str, typer.Argument(metavar="NAME", help="The server's name.", show_default=False)]
 _SIZE = re.compile(r"(\d+)([KMGT]?)", re.IGNORECASE)
 _UNITS: dict[str, int] = {unit: 1024**power for power, unit in enumerate(("", "K", "M", "G", "T"))}
 UNBOUNDED = "any"
+ACCEPTED = "accepted"
+CATALOGUES = {
+    "closed": "its catalogue is closed: tenants may share a database there",
+    "open": "its catalogue is open: it takes silos alone until a superuser has run what `server hardening` prints",
+    ACCEPTED: "its catalogue is open, and that is accepted: tenants may share a database there",
+}
 
 
 def grow(
@@ -107,6 +118,57 @@ def room(
         output.print_json({"server": name, "capacity": now[0], "capacity_bytes": now[1]})
     else:
         output.say(f"{name} takes {output.counted(now[0], 'tenant')}, {in_bytes(now[1]) or 'any number of'} bytes")
+
+
+def catalogue(
+    name: ServerArgument,
+    accept: Annotated[
+        bool | None,
+        typer.Option("--accept-open/--refuse-open", help="Whether pools and bridges are wanted there all the same."),
+    ] = None,
+    data: DataOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Look whether PostgreSQL's own catalogue is closed on a server to tenants who share a database.
+
+    While it is open they could read each other's statements and guess at each other's rows: pools and bridges are not
+    built there, and nobody is put into those that there are. Its superuser closes it: `copyhold server hardening`.
+    With --accept-open somebody answers for it.
+
+    \b
+    Example: copyhold server catalogue far
+    Example: copyhold server catalogue far --accept-open
+    """
+    with open_platform(data) as platform:
+        found = look_at_catalogue(platform, name, accept)
+    if as_json:
+        output.print_json({"server": name, "catalogue": found})
+    else:
+        output.say(f"{name}: {CATALOGUES[found]}")
+
+
+def look_at_catalogue(platform: Platform, name: str, accept: bool | None) -> str:
+    """How it is now, a key of CATALOGUES, after saying whether it is accepted; NotFoundError for an unknown server.
+
+    ServerSilentError when it does not let us in.
+    """
+    with transaction(platform.engine) as session:
+        server = servers.server_named(session, name)
+        if accept is not None:
+            places.accept_open_catalogue(session, name, accepted=accept, actor=platform.actor)
+    try:
+        look(platform.estate, server)
+    except psycopg.Error as error:
+        raise ServerSilentError(f"{name} cannot be looked at: {in_words(error)}") from error
+    with transaction(platform.engine) as session:
+        return catalogue_of(servers.server_named(session, name))
+
+
+def catalogue_of(server: Server) -> str:
+    """A key of CATALOGUES."""
+    if not server.by_tcp or server.catalogue is Catalogue.CLOSED:
+        return str(Catalogue.CLOSED)
+    return ACCEPTED if server.accepts_open_catalogue else str(server.catalogue)
 
 
 def begin_growing(platform: Platform, name: str, model: Model, number: int | None) -> list[tuple[UUID, str]]:

@@ -71,6 +71,8 @@ class DatabaseShown(TypedDict):
 class ServerShown(ServerInList):
     """A server with its databases."""
 
+    catalogue: str
+    """closed, open (silos alone), accepted (open, and all the same for all models) or unknown."""
     failure: str | None
     """Why it could not be added or removed."""
     databases: list[DatabaseShown]
@@ -160,6 +162,7 @@ def show(name: ServerArgument, data: DataOption = None, as_json: JsonOption = Fa
             ("address", f"{server['host']} port {server['port']}"),
             ("administrator", server["admin"]),
             ("TLS", _TLS[server["tls"]]),
+            ("catalogue", server["catalogue"]),
             *([("failure", server["failure"])] if server["failure"] else []),
             ("models", server["models"]),
             ("tenants", f"{server['tenants']} of {server['capacity']}"),
@@ -284,6 +287,7 @@ def shown(platform: Platform, name: str) -> ServerShown:
         failure = servers.server_row(session, name).failure
     return ServerShown(
         **_in_list(server, sum(database.homes for database in databases), kept, budget, measured),
+        catalogue=places.catalogue_of(server),
         failure=failure,
         databases=[
             DatabaseShown(
@@ -351,6 +355,7 @@ def _in_list(server: Server, tenants: int, kept: int, budget: Budget, measured: 
 
 app.command()(relocating.drain)
 app.command()(relocating.rebalance)
+app.command()(places.catalogue)
 app.command()(places.grow)
 app.command()(places.label)
 app.command()(places.room)

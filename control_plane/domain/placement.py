@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from control_plane.domain.errors import CopyholdError, Kind
-from control_plane.domain.server import Server, ServerStatus
+from control_plane.domain.server import Catalogue, Server, ServerStatus
 from control_plane.domain.tenant import Model, Plan
 
 PLAN_RULE, ONLY_RULE = "plan-", "only-"
@@ -114,6 +114,13 @@ def consider(servers: Iterable[Server], loads: Mapping[str, Load], wish: Wish) -
     return Verdict(choice=Choice(server=best, reason=reason), objections=objections)
 
 
+def open_catalogue(found: Catalogue) -> str:
+    """Why tenants may not share a database on a server, after its name."""
+    if found is Catalogue.OPEN:
+        return "takes silos alone while its catalogue is open: see `copyhold server catalogue`"
+    return "takes silos alone until its catalogue has been looked at: `copyhold server catalogue` does"
+
+
 def _objections(server: Server, load: Load, wish: Wish) -> Iterator[str]:
     if wish.model not in server.models:
         yield f"takes no {wish.model} tenants"
@@ -121,6 +128,8 @@ def _objections(server: Server, load: Load, wish: Wish) -> Iterator[str]:
         yield f"is in {server.region}"
     if server.status is not ServerStatus.ACTIVE:
         yield f"is {server.status}"
+    if wish.model is not Model.SILO and not server.may_share:
+        yield open_catalogue(server.catalogue)
     yield from _want_of_room(server, load, wish)
     yield from _broken_rules(server, load, wish)
 

@@ -13,6 +13,15 @@ OLDEST_MAJOR = 15
 """Of PostgreSQL: row filters of publications, which moves are made of, came with it."""
 
 
+class Catalogue(enum.StrEnum):
+    """Whether PostgreSQL's own catalogue is closed there to tenants who share a database."""
+
+    CLOSED = "closed"
+    OPEN = "open"
+    UNKNOWN = "unknown"
+    """Nobody has looked yet."""
+
+
 class ServerStatus(enum.StrEnum):
     """Whether a server takes new tenants."""
 
@@ -55,6 +64,10 @@ class Server:
     sealed_passwords: str | None = field(default=None, repr=False)
     """Of the platform's own roles there, by role; see `doors`. None where sockets do without."""
 
+    catalogue: Catalogue = Catalogue.UNKNOWN
+    """What was found when it was last looked at. Of no account where the platform is superuser: it closes it itself."""
+    accepts_open_catalogue: bool = False
+    """Whether pools and bridges are wanted there all the same: somebody answers for it."""
     rds: Mapping[str, Any] = field(default_factory=dict, compare=False)
     """Of an RDS instance: its `shape` (JSON) and the `platform` that it is named for; nothing of others."""
 
@@ -62,6 +75,11 @@ class Server:
     def is_there(self) -> bool:
         """Whether it can answer: an instance of which nobody knows the address yet cannot."""
         return not (self.rds and self.sealed_passwords is None)
+
+    @property
+    def may_share(self) -> bool:
+        """Whether tenants may share a database there: silos may live anywhere."""
+        return not self.by_tcp or self.accepts_open_catalogue or self.catalogue is Catalogue.CLOSED
 
     @property
     def by_tcp(self) -> bool:

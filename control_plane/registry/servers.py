@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from uuid import UUID
 
 from sqlalchemy import Text, cast, func, select, update
@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session
 from control_plane.domain import names
 from control_plane.domain.errors import ConflictError, NotFoundError
 from control_plane.domain.ids import new_id
-from control_plane.domain.server import Server, ServerStatus
+from control_plane.domain.server import Catalogue, Server, ServerStatus
 from control_plane.domain.tenant import Model
 from control_plane.registry.tables import DatabaseRow, HomeRow, ServerRow
 
@@ -23,6 +23,8 @@ BUILDING, READY, WARM, GOING, GONE = "building", "ready", "warm", "going", "gone
 _COLUMN_ENDS, _LINE_ENDS = "\x1f", "\x1e"
 MOST_POOLED = 20_000
 """More databases than that no pooler serves."""
+CATALOGUE, ACCEPTS = "catalogue", "accepts_open_catalogue"
+"""In a server's settings; see Server."""
 
 
 class ServerUnsettledError(ConflictError):
@@ -50,9 +52,11 @@ class PooledDatabase(NamedTuple):
 def register(session: Session, server: Server, *, warm: int = 0) -> None:
     """Enter a server on the roll, or bring its entry up to date.
 
-    Its status, its labels, its bytes and its warm silos stay what they were; its passwords unless there are new ones.
+    Its status, its catalogue, its labels, its bytes and its warm silos stay what they were; its passwords unless there
+    are new ones.
     """
-    settings = {"admin": server.admin, "ca": server.ca} | ({"rds": dict(server.rds)} if server.rds else {})
+    settings: dict[str, Any] = {"admin": server.admin, "ca": server.ca, ACCEPTS: server.accepts_open_catalogue}
+    settings |= {"rds": dict(server.rds)} if server.rds else {}
     values = {
         "provider": server.provider,
         "region": server.region,
@@ -77,6 +81,15 @@ def set_passwords(session: Session, name: str, sealed: str) -> None:
     """Keep other passwords of the platform's roles on that server, as `doors.sealed` makes them of all."""
     row = session.get_one(ServerRow, name, with_for_update=True)
     row.sealed_passwords = sealed
+
+
+def set_catalogue(session: Session, name: str, found: Catalogue) -> bool:
+    """Record what was found when its catalogue was looked at; False when that was known."""
+    row = server_row(session, name)
+    if row.settings.get(CATALOGUE) == str(found):
+        return False
+    row.settings = {**row.settings, CATALOGUE: str(found)}
+    return True
 
 
 def all_servers(session: Session, *, lock: bool = False) -> list[Server]:
@@ -237,6 +250,8 @@ def _server(row: ServerRow) -> Server:
         used_bytes=row.used_bytes,
         admin=row.settings.get("admin", Server.admin),
         ca=row.settings.get("ca", ""),
+        catalogue=Catalogue(row.settings.get(CATALOGUE, Catalogue.UNKNOWN)),
+        accepts_open_catalogue=row.settings.get(ACCEPTS, False),
         rds=row.settings.get("rds", {}),
         sealed_passwords=row.sealed_passwords,
     )

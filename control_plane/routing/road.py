@@ -20,7 +20,7 @@ from uuid import UUID
 import psycopg
 import structlog
 from psycopg.conninfo import make_conninfo
-from sqlalchemy import Connection, NullPool, event
+from sqlalchemy import NullPool, event
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession, create_async_engine
 
@@ -37,6 +37,7 @@ from control_plane.routing.endings import close, leave, refuse_unless_whole
 from control_plane.routing.feed import Roll
 from control_plane.routing.gates import Gates
 from control_plane.routing.guard import check_home
+from control_plane.routing.opening import BEGIN, Opening, send_opening
 from control_plane.routing.refusals import (
     BusyError,
     ClosedError,
@@ -54,7 +55,7 @@ from control_plane.routing.refusals import (
 )
 from control_plane.routing.scope import TenantSession
 from control_plane.routing.throttle import Throttle
-from control_plane.routing.tokens import Mode, begin_message, bounded_begin
+from control_plane.routing.tokens import Mode, begin_message, bound_begin, bounded_begin
 from control_plane.settings import Settings
 from control_plane.stores.secrets import Secrets
 
@@ -62,7 +63,6 @@ TRIES = 3
 THAW_POLL_S = 0.1
 POOLER_FULL = "max_client_conn"
 """Part of what the pooler says when all API processes together have as many connections as it takes."""
-_BEGIN = "copyhold_begin"
 _bound_for: ContextVar[Home] = ContextVar("bound_for")
 log = structlog.get_logger()
 
@@ -112,7 +112,7 @@ class Road:
             use_native_hstore=False,
             hide_parameters=True,  # An error's text ends in logs, and parameters are tenants' values.
         )
-        event.listen(self._engine.sync_engine, "begin", _send_begin)
+        event.listen(self._engine.sync_engine, "begin", send_opening)
         self._gates = Gates(
             places=limits.client_connections,
             waiters=limits.connection_waiters,
@@ -251,8 +251,8 @@ class Road:
         )
         mark = _bound_for.set(home)
         try:
-            begin = partial(self._begin_message, home, route, mode, master)
-            return _Inside(session, await session.connection(execution_options={_BEGIN: begin}))
+            begin = partial(self._opening, home, route, mode, master)
+            return _Inside(session, await session.connection(execution_options={BEGIN: begin}))
         except BaseException as error:
             await asyncio.shield(session.close())
             ours = translated(error)
@@ -262,12 +262,14 @@ class Road:
         finally:
             _bound_for.reset(mark)
 
-    def _begin_message(self, home: Home, route: Route, mode: Mode, master: str) -> str:
+    def _opening(self, home: Home, route: Route, mode: Mode, master: str) -> Opening:
         """Made when a connection is there: the wait for one does not use up the token's life."""
         limits = self.settings.limits
         life_s = limits.token_life_s
         token = tokens.minted(self.keyring, home, route.tenant_id, route.epoch, mode, life_s, master=master)
-        return begin_message(token, home.schema, limits.statement_timeout_s)
+        # A login with a password is on a server of others, whose catalogue may show everybody's statements.
+        write = begin_message if home.sealed_password is None else bound_begin
+        return write(token, home.schema, limits.statement_timeout_s)
 
     async def _check(self, home: Home, route: Route) -> None:
         mark = (home.database_id, home.schema, route.revision)
@@ -276,7 +278,7 @@ class Road:
         connection = await self._connect(home)
         try:
             begin = partial(bounded_begin, self.settings.limits.statement_timeout_s)
-            await connection.execution_options(**{_BEGIN: begin})
+            await connection.execution_options(**{BEGIN: begin})
             await check_home(connection, home.schema)
         except UnsafeHomeError as error:
             log.error("home_unsafe", tenant_id=str(route.tenant_id), findings=error.facts["findings"])
@@ -365,15 +367,6 @@ def _home_of(route: Route) -> Home:
     if route.home is None:
         raise NotReadyError
     return route.home
-
-
-def _send_begin(connection: Connection) -> None:
-    message: Callable[[], str] = connection.get_execution_options()[_BEGIN]
-    cursor = connection.connection.cursor()
-    try:
-        cursor.execute(message())
-    finally:
-        cursor.close()
 
 
 def _key_of(home: Home) -> Key:

@@ -40,13 +40,26 @@ def minted(
 
 
 def begin_message(token: str, schema: str, statement_timeout_s: float) -> str:
-    """What opens every visit, as one simple query. Both texts are of forms that cannot end their literals."""
-    if not TOKEN.fullmatch(token) or not schema.replace("_", "").isalnum():
-        raise ValueError("a context that cannot be written into a query")
-    return (
-        f"{bounded_begin(statement_timeout_s)};"
-        f" SELECT pg_catalog.set_config('search_path', '{schema}, pg_temp', true), tenancy.enter('{token}')"
-    )
+    """What opens a visit, as one simple query. Both texts are of forms that cannot end their literals."""
+    if not TOKEN.fullmatch(token):
+        raise ValueError("a token that cannot be written into a query")
+    written = f"'{token}'"
+    return f"{bounded_begin(statement_timeout_s)}; {_enter(schema, written)}"
+
+
+def bound_begin(token: str, schema: str, statement_timeout_s: float) -> list[tuple[str, list[str]]]:
+    """The same as statements with their values, for one pipeline. The token is in no text that a server shows.
+
+    Dearer than `begin_message` by 0.1 to 0.4 ms, and so for homes in which others' statements may be seen.
+    """
+    begin, bounded = bounded_begin(statement_timeout_s).split("; ")
+    return [(begin, []), (bounded, []), (_enter(schema, "%s"), [token])]
+
+
+def _enter(schema: str, token: str) -> str:
+    if not schema.replace("_", "").isalnum():
+        raise ValueError("a schema that cannot be written into a query")
+    return f"SELECT pg_catalog.set_config('search_path', '{schema}, pg_temp', true), tenancy.enter({token})"
 
 
 def bounded_begin(statement_timeout_s: float) -> str:

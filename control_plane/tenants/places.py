@@ -10,8 +10,8 @@ from collections.abc import Iterable, Sequence
 from sqlalchemy.orm import Session
 
 from control_plane import audit
-from control_plane.domain.errors import InvalidError, NotFoundError
-from control_plane.domain.placement import Load
+from control_plane.domain.errors import ConflictError, InvalidError, NotFoundError
+from control_plane.domain.placement import Load, open_catalogue
 from control_plane.domain.tenant import Model
 from control_plane.registry import placing, servers, workflow_records
 from control_plane.registry.servers import BUILDING, READY
@@ -21,6 +21,12 @@ from control_plane.tenants.labels import UndecidedLabelError, checked_label, che
 
 SHARED_MAX = 100
 """Of one server's pools, or bridges, at most."""
+
+
+class OpenCatalogueError(ConflictError):
+    """Tenants who shared a database there could use PostgreSQL's own functions and views against each other."""
+
+    code = "catalogue_open"
 
 
 class NotSharedError(InvalidError):
@@ -47,11 +53,13 @@ def grow(
     """Have a server have `number` finished pools or bridges, or one more than it has; those that are being built now.
 
     Repeating it with a number makes nothing twice. NotFoundError, NotSharedError or SharedNumberError when it cannot
-    be.
+    be; OpenCatalogueError where tenants may not share one.
     """
     known = servers.server_named(session, server)
     if model is Model.SILO or model not in known.models:
         raise NotSharedError(None if model is Model.SILO else f"{server} takes no {model} tenants")
+    if not known.may_share:
+        raise OpenCatalogueError(f"{server} {open_catalogue(known.catalogue)}", server=server)
     servers.all_servers(session, lock=True)
     there = [row for row in servers.databases_of(session, server, model) if row.state in (READY, BUILDING)]
     wanted = sum(row.state == READY for row in there) + 1 if number is None else number
@@ -81,6 +89,19 @@ def label_server(
         return False
     row.labels = now
     audit.record(session, actor, "server.labels", name, was=was, now=now)
+    return True
+
+
+def accept_open_catalogue(session: Session, name: str, *, accepted: bool, actor: str) -> bool:
+    """Say whether pools and bridges are wanted there though its catalogue is open; False when that changes nothing.
+
+    Those that are there already stay.
+    """
+    row = _locked(session, name)
+    if row.settings.get(servers.ACCEPTS, False) == accepted:
+        return False
+    row.settings = {**row.settings, servers.ACCEPTS: accepted}
+    audit.record(session, actor, "server.catalogue", name, accepted=accepted)
     return True
 
 

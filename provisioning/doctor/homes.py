@@ -104,7 +104,7 @@ def look_at_home(doors: Doors, server: Server, database: RollDatabase, *, lint: 
             seen = _read(visit)
             if not lint:
                 return HomeLook(seen=seen, findings=tuple(visit.findings))
-            parameters = _parameters(server, database.logins, seen.home_revision)
+            parameters = parameters_of(server, database.logins, seen.home_revision)
             visit.run("home", parameters)
             findings = _told_once(visit, server)
             counted = visit.rows("tables", catalogue().facts["tables"], parameters)
@@ -157,7 +157,8 @@ def platform_roles(server: Server) -> list[str]:
     return list(dict.fromkeys((*PLATFORM_ROLES, server.admin)))
 
 
-def _parameters(server: Server, logins: Sequence[str], home_revision: str | None) -> Parameters:
+def parameters_of(server: Server, logins: Sequence[str], home_revision: str | None) -> Parameters:
+    """What the checks of the catalogue have to be told, for a home with those logins."""
     known = home_revision is not None and home_revision in HOME.revisions
     return {
         "own_logins": list(logins),

@@ -181,6 +181,10 @@ def test_an_administrator_who_is_no_superuser_suffices_once_the_sql_has_run(comm
     bare.start()
     said = add(command, bare, name="epsilon")
     assert said.code == 0, said.err
+    silos_alone = "epsilon takes silos alone while its catalogue is open: see `copyhold server catalogue`"
+    assert said.out.splitlines()[-1] == silos_alone
+    bare.psql(command("server", "hardening", "epsilon").out)
+    assert "its catalogue is closed" in command("server", "catalogue", "epsilon").out
     for model in ("pool", "bridge", "silo"):
         made = command(
             "tenant", "create", f"Near {model}", "--plan", "starter", "--model", model, "--server", "epsilon"

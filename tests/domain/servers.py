@@ -17,13 +17,14 @@ def server(
     labels: tuple[str, ...] = (),
     capacity_bytes: int | None = None,
     used_bytes: int | None = None,
+    host: str = "/nonexistent",
 ) -> Server:
     """A server that takes everything, unless told otherwise."""
     return Server(
         name=name,
         provider="local",
         region=region,
-        host="/nonexistent",
+        host=host,
         port=5432,
         models=models,
         capacity=capacity,

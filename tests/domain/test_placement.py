@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from control_plane.domain.placement import Load, NoServerError, UnknownServerError, Wish, choose_server, consider
-from control_plane.domain.server import Server, ServerStatus
+from control_plane.domain.server import Catalogue, Server, ServerStatus
 from control_plane.domain.tenant import Model, Plan
 from tests.domain.servers import server
 
@@ -52,6 +52,26 @@ def test_the_fullest_of_tenants_bytes_and_connections_counts() -> None:
     assert chosen(servers, {"a": held(1), "b": held(8)}, POOL) == "b"
     assert chosen(servers, {"a": held(1), "b": held(9, 95)}, silo()) == "a"
     assert chosen(servers, {"a": held(1), "b": held(8, 95)}, POOL) == "b", "a pool with room needs no connection more"
+
+
+@pytest.mark.parametrize(
+    ("found", "accepted", "why"),
+    [
+        (Catalogue.UNKNOWN, False, "takes silos alone until its catalogue has been looked at"),
+        (Catalogue.OPEN, False, "takes silos alone while its catalogue is open"),
+        (Catalogue.OPEN, True, ""),
+        (Catalogue.CLOSED, False, ""),
+    ],
+)
+@pytest.mark.parametrize("model", list(Model))
+def test_tenants_share_no_database_where_the_catalogue_is_open(
+    model: Model, found: Catalogue, accepted: bool, why: str
+) -> None:
+    far = replace(server("far", host="db.example"), catalogue=found, accepts_open_catalogue=accepted)
+    wish = Wish(model=model, plan=Plan.STARTER)
+    said = " ".join(consider([far], {"far": held()}, wish).objections["far"])
+    assert said.partition(":")[0] == ("" if model is Model.SILO else why)
+    assert consider([server("here")], {}, wish).choice is not None
 
 
 def test_a_region_and_a_name_narrow_the_choice() -> None:

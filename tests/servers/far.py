@@ -25,6 +25,7 @@ from tests.servers.remote import RemoteServer, remote_server
 from tests.waiting import until
 
 NAME = "far"
+OTHERS = "SELECT query FROM pg_stat_activity WHERE usename = current_user AND pid <> pg_backend_pid()"
 
 
 def server_on_roll(remote: RemoteServer, keyring: Keyring, name: str = NAME, **others: Any) -> Server:
@@ -42,6 +43,7 @@ def server_on_roll(remote: RemoteServer, keyring: Keyring, name: str = NAME, **o
         "admin": remote.admin,
         "ca": remote.ca,
         "sealed_passwords": sealed(keyring, name, remote.passwords),
+        "accepts_open_catalogue": True,
     }
     return Server(**facts | others)
 
@@ -91,6 +93,15 @@ def far_platform() -> Iterator[Far]:
         far = Far(platform=platform, remote=remote)
         far.enter()
         yield far
+
+
+def spy(far: Far, thief: TenantUnderTest) -> list[str]:
+    """What the login of the thief's database, past the pooler, reads of others' sessions there."""
+    row = database_of(thief)
+    assert row.sealed_password is not None
+    password = far.platform.keyring.unseal(row.sealed_password, belongs_to=str(row.id))
+    with far.remote.connect(row.login, row.name, password=password) as login:
+        return [query for (query,) in login.execute(OTHERS).fetchall()]
 
 
 def home_of(tenant: TenantUnderTest) -> Home:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
 
 import psycopg
 import pytest
@@ -19,18 +18,12 @@ from provisioning.pooler.render import LOGINS_FILE
 from provisioning.repair.dropping import disown
 from tests.platform_under_test import TenantUnderTest, copyhold
 from tests.servers.certificates import Authority
-from tests.servers.far import NAME, Far, database_of, far_platform, home_of
+from tests.servers.far import NAME, Far, database_of, home_of, spy
 from tests.waiting import until
 
 pytestmark = pytest.mark.slow
 MODELS = pytest.mark.parametrize("model", list(Model))
 PASSWORDS = "SELECT rolname, rolpassword FROM pg_authid WHERE rolname = ANY (%s)"
-
-
-@pytest.fixture(scope="module")
-def far() -> Iterator[Far]:
-    with far_platform() as made:
-        yield made
 
 
 @pytest.fixture(scope="module")
@@ -190,6 +183,9 @@ def test_the_doctor_tells_what_only_its_superuser_can_do_and_is_content_once_it_
     living[Model.SILO] = far.tenant(Model.SILO)
     left = [each for each in examine(far.platform.estate).findings if each.server == NAME]
     assert [each for each in left if each.check == "catalogue_open"] == []
+    assert json.loads(command(far, "server", "catalogue", NAME, "--refuse-open", "--json"))["catalogue"] == "closed"
+    with pytest.raises(psycopg.errors.InsufficientPrivilege):
+        spy(far, far.tenant(Model.POOL))
     for tenant in living.values():
         write_something(tenant)
 

@@ -38,6 +38,9 @@ class NewOne(Input):
     capacity: Annotated[int, Field(ge=1, lt=2**31, description="How many tenants it takes.")] = 1000
     connections: Annotated[int | None, Field(ge=1, lt=2**31, description="For the pooler; else all but some.")] = None
     labels: Labels = []
+    accept_open_catalogue: Annotated[
+        bool, Field(description="Pools and bridges too though nobody has closed PostgreSQL's own catalogue there.")
+    ] = False
 
     @property
     def wish(self) -> dict[str, Any]:
@@ -48,6 +51,7 @@ class NewOne(Input):
             "capacity": self.capacity,
             "connections": self.connections or 0,
             "labels": tuple(self.labels),
+            "accepts_open_catalogue": self.accept_open_catalogue,
         }
 
 

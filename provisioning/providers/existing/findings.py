@@ -134,8 +134,8 @@ def _rules(facts: Facts) -> Iterator[Finding]:
             sql=(*first, *map(statements.close_database, found)),
         )
     if not facts.admin.superuser:
-        why = "PostgreSQL's own catalogue can be closed by a superuser alone, in template1, before anything is built"
-        how = "copyhold server hardening prints the SQL; doctor tells where it has not run"
+        why = "PostgreSQL's own catalogue is closed by a superuser alone: before that no pool or bridge is built there"
+        how = "once it is added, copyhold server hardening prints the SQL"
         yield Finding(what="catalogue", level=Level.OK, why=why, remedy=how)
     if facts.above:
         why = f"who reads all there, whatever the policies say: {', '.join(facts.above)}"
