@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 
 from psycopg.pq import TransactionStatus
@@ -24,6 +25,19 @@ def refuse_unless_whole(session: AsyncSession, connection: AsyncConnection) -> N
         assert isinstance(driver, LentConnection)
         if driver.pgconn.transaction_status not in (TransactionStatus.INTRANS, TransactionStatus.UNKNOWN):
             raise BrokenTransactionError
+
+
+async def commit(session: AsyncSession) -> None:
+    """Commit, and tell how that ended. Whoever is cancelled meanwhile is told as well, and goes on.
+
+    A COMMIT that was sent cannot be called back: who gave up waiting for it would tell that nothing was kept. How long
+    it may take, the pooler bounds as it does a statement's time.
+    """
+    ending = asyncio.ensure_future(session.commit())
+    while not ending.done():
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.shield(ending)
+    ending.result()
 
 
 async def leave(session: AsyncSession, connection: AsyncConnection) -> None:

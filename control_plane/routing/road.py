@@ -33,7 +33,7 @@ from control_plane.registry.engine import ControlDatabaseError
 from control_plane.routing import tokens
 from control_plane.routing.connections import ConnectionSource, Key, LentConnection
 from control_plane.routing.credentials import session_signer, ticket_signer
-from control_plane.routing.endings import close, leave, refuse_unless_whole
+from control_plane.routing.endings import close, commit, leave, refuse_unless_whole
 from control_plane.routing.feed import Roll
 from control_plane.routing.gates import Gates
 from control_plane.routing.guard import check_home
@@ -132,7 +132,8 @@ class Road:
         """A session in the tenant's home, one transaction: committed at the end of the block, rolled back by an error.
 
         Raises the refusals of routing.refusals; a driver's errors inside the block leave it as ours. A block that takes
-        longer than `transaction_timeout_s` is cancelled, and so is the statement that it is in.
+        longer than `transaction_timeout_s` is cancelled, and so is the statement that it is in; its commit, once begun,
+        is not.
         """
         return self._visit(lambda: self._admitted(tenant_id))
 
@@ -148,7 +149,7 @@ class Road:
             async with limit:
                 yield session
                 refuse_unless_whole(session, connection)
-                await session.commit()
+                await commit(session)
         except BaseException as error:
             # Shielded: a request that was cancelled still has to roll back and give its connection back.
             await asyncio.shield(leave(session, connection))

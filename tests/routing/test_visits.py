@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import re
 import tempfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from uuid import UUID
 
 import pytest
@@ -222,6 +222,53 @@ async def test_a_visit_that_takes_too_long_is_ended_and_undone(
             await hanging(road, pool_tenant, row, asyncio.Event(), statement)
         assert road.source.state.lent == 0
         assert not await kept(road, pool_tenant, row)
+
+
+@pytest.fixture
+def slow_commit(pool_tenant: TenantUnderTest) -> Iterator[Callable[[], None]]:
+    """Whoever has written a conversation waits at COMMIT until this is called."""
+    with pool_tenant.platform.home_of(pool_tenant) as superuser, pool_tenant.platform.home_of(pool_tenant) as holder:
+        superuser.execute(
+            "CREATE FUNCTION waits() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER AS"
+            " 'BEGIN PERFORM pg_advisory_xact_lock_shared(7707); RETURN NULL; END'"
+        )
+        superuser.execute(
+            "CREATE CONSTRAINT TRIGGER waits AFTER INSERT ON conversations DEFERRABLE INITIALLY DEFERRED"
+            " FOR EACH ROW EXECUTE FUNCTION waits()"
+        )
+        holder.execute("SELECT pg_advisory_lock(7707)")
+        try:
+            yield lambda: [holder.execute("SELECT pg_advisory_unlock(7707)")].clear()
+        finally:
+            holder.execute("SELECT pg_advisory_unlock_all()")
+            superuser.execute("DROP FUNCTION waits() CASCADE")
+
+
+@pytest.mark.parametrize("end", ["cancelled", "too long"])
+async def test_a_commit_that_has_begun_is_waited_for_and_told_as_it_ends(
+    pooler: ScratchPooler, pool_tenant: TenantUnderTest, slow_commit: Callable[[], None], end: str
+) -> None:
+    """Whoever is told that he was refused may believe that nothing was kept."""
+    row = new_id()
+
+    async def write(road: Road) -> str:
+        async with road.enter(pool_tenant.id) as session:
+            await session.execute(INSERT, {"id": row})
+        return "kept"
+
+    life_s = 0.5 if end == "too long" else 30.0
+    async with road_over(pooler.platform, pooler.settings, transaction_timeout_s=life_s) as road:
+        visit = asyncio.ensure_future(write(road))
+        await soon(lambda: runs(pool_tenant, "^COMMIT"), what="it commits")
+        if end == "cancelled":
+            for _ in range(3):
+                visit.cancel()
+                await asyncio.sleep(0)
+        else:
+            await soon(lambda: bool(visit.cancelling()) or visit.done(), what="its time is over")
+        slow_commit()
+        assert await visit == "kept"
+        assert await kept(road, pool_tenant, row)
 
 
 async def test_a_time_out_of_the_handlers_own_stays_one(road: Road, pool_tenant: TenantUnderTest) -> None:
