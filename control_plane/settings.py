@@ -115,6 +115,8 @@ class Settings(BaseSettings):
     snapshot_file: Path
     export_dir: Path | None = None
     """Where tenants' exports are written; without it each has to be told where."""
+    export_days: Annotated[int | None, Field(ge=1)] = None
+    """After so many days a worker deletes what was written to `export_dir`; without a number, nobody does."""
     ready_file: Path | None = None
     """Written by a worker once it takes work."""
     http_host: str = "127.0.0.1"

@@ -1,4 +1,4 @@
-"""Seeing to it that tenants whose grace has passed are erased, that moves come to their end, and runs of moves go on.
+"""Seeing to what is due: tenants whose grace has passed are erased, moves end, runs of moves go on, old exports go.
 
 The roll alone says when: nothing is kept here.
 """
@@ -6,6 +6,7 @@ The roll alone says when: nothing is kept here.
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -16,30 +17,37 @@ from control_plane.registry import move_runs
 from control_plane.registry.engine import ControlDatabaseError, transaction
 from control_plane.registry.placing import FullAt
 from control_plane.registry.workflows import Workflows
+from control_plane.settings import Settings
 from control_plane.tenants import closing, moving, relocating
+from provisioning.exports.tidying import delete_old
 
 LOOK_S = 1.0
+TIDY_S = 60.0
+"""Between two looks for old exports."""
 log = structlog.get_logger()
 
 
 @contextmanager
-def erasing_when_due(engine: Engine, workflows: Workflows, actor: str, full_at: FullAt) -> Iterator[None]:
-    """Look every second for as long as the block lasts; any number of workers may."""
+def erasing_when_due(engine: Engine, workflows: Workflows, settings: Settings, actor: str) -> Iterator[None]:
+    """Look every second, for exports every minute, for as long as the block lasts; any number of workers may."""
     stopping = threading.Event()
 
     def look() -> None:
+        tidied = -TIDY_S
         while not stopping.wait(LOOK_S):
             try:
                 with transaction(engine) as session:
                     begun = closing.erase_due(session, workflows, actor)
                     moving.tidy_due(session, workflows, actor)
-                begin_moves(engine, workflows, full_at)
+                for slug in begun:
+                    log.info("tenant_erasing", slug=slug)
+                begin_moves(engine, workflows, settings.limits.full_at)
+                if time.monotonic() - tidied >= TIDY_S:
+                    tidied = time.monotonic()
+                    delete_old(engine, settings, actor)
             except Exception as error:  # noqa: BLE001 - whatever it is, it is looked again: nobody else would
                 if not isinstance(error, ControlDatabaseError):
                     log.error("due_not_looked_at", error=type(error).__name__)
-                continue
-            for slug in begun:
-                log.info("tenant_erasing", slug=slug)
 
     thread = threading.Thread(target=look, name="due", daemon=True)
     thread.start()

@@ -73,7 +73,7 @@ def running(estate: Estate) -> Iterator[None]:
             with (
                 dequeuing(engine, queue, bell),
                 _watching(life_line, settings.worker_id, bell),
-                erasing_when_due(estate.engine, started, steps.ACTOR, settings.limits.full_at),
+                erasing_when_due(estate.engine, started, settings, steps.ACTOR),
                 measuring(estate),
                 keeping_ways_back(estate),
                 gauging_slots(estate),

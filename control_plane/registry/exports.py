@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import timedelta
 from uuid import UUID
 
 from sqlalchemy import func, select
@@ -12,7 +13,7 @@ from control_plane.domain.errors import NotFoundError
 from control_plane.domain.ids import new_id
 from control_plane.registry.tables import ExportRow, TenantRow
 
-REQUESTED, RUNNING, DONE, FAILED = "requested", "running", "done", "failed"
+REQUESTED, RUNNING, DONE, FAILED, DELETED = "requested", "running", "done", "failed", "deleted"
 LAST = "worker"
 """Who asks for the last export, before a tenant is erased; people are named otherwise."""
 
@@ -47,8 +48,14 @@ def last_before_erasing(session: Session, tenant: TenantRow) -> ExportRow | None
     return session.scalars(query.order_by(ExportRow.id).limit(1)).one_or_none()
 
 
+def done_before(session: Session, age: timedelta) -> Sequence[ExportRow]:
+    """Those that were written longer ago than that and are not deleted, oldest first."""
+    query = select(ExportRow).where(ExportRow.state == DONE, ExportRow.ended_at < func.now() - age)
+    return session.scalars(query.order_by(ExportRow.id)).all()
+
+
 def failed(session: Session, export_id: UUID, reason: str) -> None:
-    """Record why it could not be written; one that is done stays so."""
+    """Record why it could not be written; one that is done, or deleted since, stays so."""
     row = get(session, export_id, lock=True)
-    if row.state != DONE:
+    if row.state not in (DONE, DELETED):
         row.state, row.error, row.ended_at = FAILED, reason, func.now()

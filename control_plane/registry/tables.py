@@ -384,7 +384,7 @@ class WorkflowRow(Base):
 
 
 class ExportRow(Base):
-    """All of one tenant, written to a folder. `state` is requested, running, done or failed."""
+    """All of one tenant, written to a folder. `state` is requested, running, done, failed or deleted."""
 
     __tablename__ = "exports"
 

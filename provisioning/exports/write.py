@@ -61,7 +61,12 @@ class _Job:
     @property
     def unfinished(self) -> Path:
         """Where it is written before it is whole."""
-        return self.folder.with_name(f".{self.folder.name}.unfinished")
+        return unfinished(self.folder)
+
+
+def unfinished(folder: Path) -> Path:
+    """What an export's folder is called while it is not whole, or not any more."""
+    return folder.with_name(f".{folder.name}.unfinished")
 
 
 def write(estate: Estate, export_id: UUID) -> None:
@@ -84,7 +89,7 @@ def write(estate: Estate, export_id: UUID) -> None:
 
 def _begin(estate: Estate, session: Session, export_id: UUID) -> _Job | None:
     row = exports.get(session, export_id, lock=True)
-    if row.state == exports.DONE:
+    if row.state in (exports.DONE, exports.DELETED):
         return None
     tenant = tenants.get(session, row.tenant_id)
     route = routes.route_of(session, tenant.id)

@@ -10,7 +10,7 @@ import shutil
 import stat
 from collections.abc import Iterator
 from dataclasses import replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
@@ -22,6 +22,7 @@ from sqlalchemy import Column as Mapped
 from sqlalchemy import LargeBinary, MetaData
 from sqlalchemy import Table as MappedTable
 
+from control_plane import audit
 from control_plane.domain.errors import SetupError
 from control_plane.domain.tenant import Model, Status
 from control_plane.registry import exports, tenants
@@ -31,10 +32,13 @@ from control_plane.registry.workflows import EXPORT
 from control_plane.tenants import exporting
 from control_plane.tenants.closing import ErasingError
 from control_plane.tenants.exporting import ExportFolderError, NothingToExportError
+from provisioning.due import erasing_when_due
 from provisioning.exports import manifest
 from provisioning.exports import write as writing
 from provisioning.exports.content import UnknownContentError, content_of
 from provisioning.exports.manifest import ExportDamagedError, NoExportError, Summary
+from provisioning.exports.tidying import delete_old
+from provisioning.exports.write import unfinished
 from provisioning.roles import BACKUP
 from tenant_app.tables import Base
 from tests.platform_under_test import PlatformUnderTest, TenantUnderTest
@@ -193,6 +197,31 @@ def test_a_large_one_needs_no_more_memory_than_a_small_one(platform: PlatformUnd
         needed[tenant.slug] = as_service_user(platform.data, worker.peak_of_writing, platform.settings, export_id)
         assert manifest.verify(written(platform, export_id)).rows > 0
     assert needed[large.slug] < needed[small.slug] + 25_000_000
+
+
+def test_after_its_days_an_export_is_deleted_and_nothing_else(platform: PlatformUnderTest) -> None:
+    tenant, handed_over = with_things(platform, Model.POOL), platform.data / f"handed-over-{uuid4().hex}"
+    as_service_user(platform.data, os.mkdir, handed_over)
+    old, young, half = (wanted(tenant, platform.workflows) for _ in range(3))
+    elsewhere = wanted(tenant, platform.workflows, handed_over)
+    folders = {each: written(platform, each) for each in (old, young, half, elsewhere)}
+    folders[half].rename(unfinished(folders[half]))  # as a worker leaves it that is killed while it deletes
+    with transaction(platform.engine) as session:
+        for each in (old, half, elsewhere):
+            exports.get(session, each, lock=True).ended_at = datetime.now(UTC) - timedelta(days=8)
+    delete_old(platform.engine, platform.settings, "tests")
+    assert folders[old].exists(), "nobody has said that they go"
+    settings = platform.settings.model_copy(update={"export_days": 7})
+    with erasing_when_due(platform.engine, platform.workflows, settings, "tests"):
+        until(lambda: found(platform, half).state == exports.DELETED, what="the old ones are deleted")
+    assert [found(platform, each).state for each in folders] == ["deleted", "done", "deleted", "done"]
+    assert [folders[each].exists() for each in folders] == [False, True, False, True]
+    assert not unfinished(folders[half]).exists()
+    with transaction(platform.engine) as session:
+        done = [row.facts["export"] for row in audit.newest(session, limit=20) if row.action == "tenant.export_deleted"]
+    assert set(done) == {str(old), str(half)}
+    as_service_user(platform.data, worker.carry_out, platform.settings, old, EXPORT)
+    assert not folders[old].exists(), "one that is repeated is not written again"
 
 
 @pytest.mark.parametrize("status", [Status.PROVISIONING, Status.FAILED, Status.CLOSED])

@@ -203,7 +203,7 @@ class ExportOut(Output):
     tenant_id: UUID
     actor: str
     state: str
-    """requested, running, done or failed."""
+    """requested, running, done, failed or deleted."""
     path: str | None
     rows: int | None
     bytes: int | None
