@@ -12,6 +12,7 @@ from control_plane.registry import progress, tenants, workflow_records
 from control_plane.registry.engine import transaction
 from control_plane.registry.tables import ProgressRow, TenantRow, WorkflowRow
 from control_plane.registry.workflow_records import UNENDED
+from control_plane.registry.workflows import ROTATE
 
 POLL_S = 0.05
 SILENCE_S = 5.0
@@ -58,8 +59,8 @@ def follow(
         if seen == steps:
             return tenant
         if record is not None and record.state not in UNENDED:
-            reason = record.error or tenant.failure
-            raise GaveUpError(reason or f"given up after {seen} of {steps} steps; the worker's log says why")
+            reason = record.error or tenant.failure or f"ended after {seen} of {steps} steps, as the worker's log says"
+            raise GaveUpError(f"{reason}; {_what_then(record.kind, tenant.slug)}")
         now = time.monotonic()
         if now > deadline:
             raise NotYetError(f"not done after {wait_s:.0f} s; it goes on as soon as a worker can")
@@ -67,6 +68,12 @@ def follow(
             on_silence(now - silent_since)
             warned = True
         time.sleep(POLL_S)
+
+
+def _what_then(kind: str, slug: str) -> str:
+    if kind == ROTATE:
+        return "repeat the command once that is put right"
+    return f"once that is put right: copyhold tenant retry {slug}"
 
 
 def _record(platform: Platform, workflow_id: str) -> WorkflowRow | None:

@@ -219,7 +219,7 @@ SELECT name AS object, NULL AS detail
 -- scope: home
 -- severity: error
 -- what: owned by another role than the platform's
--- remedy: have {object} OWNED BY copyhold_owner (ALTER … OWNER TO)
+-- remedy: as a superuser: ALTER … OWNER TO copyhold_owner, for {object}
 SELECT thing.name AS object, thing.owner::regrole::text AS detail
   FROM (
     SELECT 'pg_class'::regclass AS class, oid, name, relowner AS owner FROM relation

@@ -159,7 +159,7 @@ TENANT_FAILED = Check(
     "tenant_failed",
     Severity.WARNING,
     "the tenant's home could not be made",
-    "see to the reason, then `copyhold tenant create` again with the same name, plan and model",
+    "see to the reason, then `copyhold tenant retry` with its slug",
 )
 
 OF_A_HOME = re.compile(r"silo_[0-9a-f]{32}|(?:pool|bridge)_\d+")
