@@ -58,6 +58,7 @@ class RunShown(TypedDict):
     state: str
     at_once: int
     undo_window_s: int
+    allow_freeze: bool
     moved: int
     moving: int
     failed: int
@@ -116,6 +117,7 @@ def run_shown(session: Session, row: MoveRunRow) -> RunShown:
         state=row.state,
         at_once=row.at_once,
         undo_window_s=row.undo_window_s,
+        allow_freeze=row.allow_freeze,
         moved=found.moved,
         moving=found.moving,
         failed=found.failed,

@@ -44,6 +44,10 @@ WindowOption = Annotated[
 DryRunOption = Annotated[bool, typer.Option("--dry-run", help="Only tell who would go where, and how long it takes.")]
 CancelOption = Annotated[bool, typer.Option("--cancel", help="Begin no more moves.")]
 CallOffOption = Annotated[bool, typer.Option("--call-off", help="With --cancel: those under way end where they began.")]
+FreezeOption = Annotated[
+    bool,
+    typer.Option("--allow-freeze", help="Off a server that can send no stream, tenants wait while they are copied."),
+]
 WaitOption = Annotated[bool, typer.Option("--wait/--no-wait", help="Return once all have moved, or at once.")]
 
 
@@ -52,6 +56,7 @@ def drain(
     stay: Annotated[bool, typer.Option("--stay", help="Move nobody: only put no new tenants there.")] = False,
     at_once: AtOnceOption = None,
     undo_window: WindowOption = None,
+    allow_freeze: FreezeOption = False,
     dry_run: DryRunOption = False,
     cancel: CancelOption = False,
     call_off: CallOffOption = False,
@@ -74,7 +79,7 @@ def drain(
     _refuse_mixed(cancel=cancel, call_off=call_off, others=stay or dry_run)
     window = parse_duration(undo_window) if undo_window is not None else None
     with open_platform(data) as platform:
-        pace = _pace(platform, at_once, window)
+        pace = _pace(platform, at_once, window, allow_freeze=allow_freeze)
         if dry_run:
             _print_plan(foreseen_drain(platform, name), pace, as_json=as_json)
         elif cancel:
@@ -92,6 +97,7 @@ def rebalance(
     limit: Annotated[int | None, typer.Option("--max", metavar="N", help="Move so many tenants at most.")] = None,
     at_once: AtOnceOption = None,
     undo_window: WindowOption = None,
+    allow_freeze: FreezeOption = False,
     dry_run: DryRunOption = False,
     cancel: CancelOption = False,
     call_off: CallOffOption = False,
@@ -111,7 +117,7 @@ def rebalance(
     _refuse_mixed(cancel=cancel, call_off=call_off, others=dry_run or limit is not None)
     window = parse_duration(undo_window) if undo_window is not None else None
     with open_platform(data) as platform:
-        pace = _pace(platform, at_once, window)
+        pace = _pace(platform, at_once, window, allow_freeze=allow_freeze)
         if cancel:
             _print_called_off(end_rebalance(platform, call_off=call_off), "no more are moved", as_json=as_json)
             return
@@ -221,11 +227,12 @@ def _command(run: RunShown, data: Path | None) -> str:
     return words + (f" --data {data}" if data else "")
 
 
-def _pace(platform: Platform, at_once: int | None, window: timedelta | None) -> Pace:
+def _pace(platform: Platform, at_once: int | None, window: timedelta | None, *, allow_freeze: bool) -> Pace:
     limits = platform.settings.limits
     pace = Pace(
         at_once=limits.moves_at_once if at_once is None else at_once,
         undo_window=limits.undo_window if window is None else window,
+        allow_freeze=allow_freeze,
     )
     pace.check()
     return pace

@@ -21,7 +21,7 @@ GAP_BEGUN_AT = 0.2
 GAP_LEFT = 0.1
 """and then until it is by no more than this, so that little changes move nobody."""
 MOVE_S = 2.0
-"""What a move takes however small the tenant is; see `provisioning.moves.forecast`."""
+"""What a move takes however small the tenant is; see `provisioning.moves.expecting`."""
 BYTES_A_SECOND = 20_000_000
 """80,000 rows a second were copied, of some 250 bytes with their indexes."""
 

@@ -478,6 +478,8 @@ class MoveRunRow(Base):
     """How many of them a server has at once."""
     undo_window_s: Mapped[int] = mapped_column(Integer)
     """For how long the homes that are left are kept."""
+    allow_freeze: Mapped[bool] = mapped_column(server_default=text("false"))
+    """Whether tenants may be kept waiting for as long as a copy takes, where there is no other way."""
     journeys: Mapped[list[dict[str, Any]]] = mapped_column(JSONB, server_default=text("'[]'"))
     """Of a rebalance, who goes where: `tenant_id`, `server`. Who leaves a server that is drained is found anew."""
     stays: Mapped[list[dict[str, Any]]] = mapped_column(JSONB, server_default=text("'[]'"))

@@ -50,10 +50,12 @@ class NoRunError(ConflictError):
 
 @dataclass(frozen=True, kw_only=True)
 class Pace:
-    """How many moves a server has at once, and for how long each home that is left is kept."""
+    """How many moves a server has at once, for how long each home that is left is kept, and by which ways they go."""
 
     at_once: int
     undo_window: timedelta
+    allow_freeze: bool = False
+    """Whether a tenant may be kept waiting for as long as its copy takes, where there is no other way."""
 
     def check(self) -> None:
         """AtOnceError or WindowError when that cannot be."""
@@ -270,6 +272,7 @@ def _begin(session: Session, workflows: Workflows, run: MoveRunRow, step: Journe
             model=step.resident.model,
             server=step.to,
             undo_window=timedelta(seconds=run.undo_window_s),
+            allow_freeze=run.allow_freeze,
             full_at=full_at,
         )
         row.run_id = run.id
@@ -290,6 +293,7 @@ def _begun(
         session.add(run)
         audit.record(session, actor, f"server.{kind}", server or "all", tenants=len(run.journeys) or None)
     run.at_once, run.undo_window_s = pace.at_once, round(pace.undo_window.total_seconds())
+    run.allow_freeze = pace.allow_freeze
     session.flush()
     session.refresh(run)
     return run

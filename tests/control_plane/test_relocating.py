@@ -95,9 +95,11 @@ async def test_a_server_is_drained_two_at_a_time_until_nobody_lives_there(plane:
 async def test_draining_again_goes_on_with_the_open_run_at_the_new_pace(plane: ControlPlane) -> None:
     ops = plane.staff()
     first = (await ops.post("/admin/servers/alpha/drain", json={})).json()
-    again = (await ops.post("/admin/servers/alpha/drain", json={"at_once": 3})).json()
+    again = (await ops.post("/admin/servers/alpha/drain", json={"at_once": 3, "allow_freeze": True})).json()
     assert (again["id"], again["at_once"], again["undo_window_s"]) == (first["id"], 3, 3600)
     assert len(work(plane, first["id"])) == 3
+    with transaction(plane.engine) as session:
+        assert session.scalars(select(MoveRow.allow_freeze)).all() == [True] * 3
 
 
 async def test_whoever_was_called_off_is_not_asked_again_before_somebody_wants_it(plane: ControlPlane) -> None:

@@ -35,11 +35,15 @@ class NewPace(Input):
     at_once: Annotated[int | None, Field(ge=1, le=MOVES_AT_ONCE_MAX, description="Moves of a server.")] = None
     undo_window_s: Annotated[int | None, Field(ge=0, le=int(UNDO_WINDOW_MAX.total_seconds()))] = None
 
+    allow_freeze: bool = False
+    """Whether tenants may be kept waiting for as long as a copy takes, where their server can send no stream."""
+
     def pace(self, settings: Settings) -> Pace:
         """The same for the work."""
         limits = settings.limits
         window = limits.undo_window if self.undo_window_s is None else timedelta(seconds=self.undo_window_s)
-        return Pace(at_once=self.at_once or limits.moves_at_once, undo_window=window)
+        at_once = self.at_once or limits.moves_at_once
+        return Pace(at_once=at_once, undo_window=window, allow_freeze=self.allow_freeze)
 
 
 class NewRebalance(NewPace):
@@ -100,6 +104,7 @@ class MoveRunOut(Output):
     state: Literal["open", "done", "incomplete", "cancelled"]
     at_once: int
     undo_window_s: int
+    allow_freeze: bool
     moved: int
     moving: int
     failed: int

@@ -21,6 +21,7 @@ def upgrade() -> None:
         sa.Column("state", sa.Text(), nullable=False),
         sa.Column("at_once", sa.Integer(), nullable=False),
         sa.Column("undo_window_s", sa.Integer(), nullable=False),
+        sa.Column("allow_freeze", sa.Boolean(), server_default=sa.text("false"), nullable=False),
         sa.Column("journeys", postgresql.JSONB(), server_default=sa.text("'[]'"), nullable=False),
         sa.Column("stays", postgresql.JSONB(), server_default=sa.text("'[]'"), nullable=False),
         sa.Column("reason", sa.Text(), nullable=True),
