@@ -49,16 +49,10 @@ def plan(
     if as_json:
         facts = {"changed": found.changed, "to": found.model, "server": found.server, "move_id": found.move_id}
         output.print_json({**shown, "outcome": {**facts, "objection": found.objection, "dry_run": dry_run}})
-        return
-    if dry_run:
+    elif dry_run:
         _print_foreseen(shown["slug"], plan, found)
-        return
-    output.say(f"{shown['slug']} is on {plan}" + ("" if found.changed else " already"))
-    if found.move_id is not None:
-        looking = f"copyhold tenant moves {shown['slug']}"
-        output.say(f"it moves to a {found.model} on {found.server}; to see how far it is: {looking}")
-    elif found.objection is not None:
-        output.note(f"it is not moved to a {found.model}: {found.objection}")
+    else:
+        _print_done(shown["slug"], plan, found)
 
 
 def put_on_plan(platform: Platform, tenant: str, plan: Plan, *, move: bool | None = None) -> PlanOutcome:
@@ -85,3 +79,12 @@ def _print_foreseen(slug: str, plan: Plan, found: PlanOutcome) -> None:
         output.say(f"it would not be moved to a {found.model}: {found.objection}")
     else:
         output.say(f"it would be moved to a {found.model} on {found.server}")
+
+
+def _print_done(slug: str, plan: Plan, found: PlanOutcome) -> None:
+    output.say(f"{slug} is on {plan}" + ("" if found.changed else " already"))
+    if found.move_id is not None:
+        looking = f"copyhold tenant moves {slug}"
+        output.say(f"it moves to a {found.model} on {found.server}; to see how far it is: {looking}")
+    elif found.objection is not None:
+        output.note(f"it is not moved to a {found.model}: {found.objection}")
