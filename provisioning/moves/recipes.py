@@ -13,8 +13,8 @@ from provisioning.moves.preconditions import Facts, objections
 LONG_TRANSACTION_S = 60.0
 """A stream cannot begin before every transaction that writes has ended. The app's own end by themselves before that."""
 FROZEN_ROWS_A_SECOND, FROZEN_BYTES_A_SECOND = 80_000, 40_000_000
-"""Copied and compared, rather fewer than were measured (100,000 rows took 1.4 s, a million 11.2, and 200,000 of 200 bytes
-6.1 on a busy machine): who agrees to a wait is not to wait much longer.
+"""Copied and compared, rather fewer than were measured (100,000 rows took 1.4 s, a million 11.2; on a busy machine
+200,000 took 6.1): who agrees to a wait is not to wait much longer.
 """
 FROZEN_AROUND_S = 0.2
 """To freeze, to look at each table, to switch."""
