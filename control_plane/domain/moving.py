@@ -32,7 +32,9 @@ class Phase(enum.StrEnum):
     SWITCHED = "switched"
     """The route leads to the new home. Recorded in the very transaction that has it lead there."""
     KEPT = "kept"
-    """The tenant is served by the new home, and the old one is kept."""
+    """The tenant is served by the new home, and the old one is kept; or the other way round, when it came back and the
+    two were not the same.
+    """
     RETURNING = "returning"
     """The tenant is about to be switched back."""
     RETURNED = "returned"
@@ -98,7 +100,7 @@ RULES: Mapping[Phase, Rules] = {
     Phase.SWITCHED: Rules(after_crash=Way.FORWARD, then=frozenset({Phase.KEPT}), moving=True),
     Phase.KEPT: Rules(after_crash=Way.FORWARD, then=frozenset({Phase.RETURNING, Phase.CLEANING})),
     Phase.RETURNING: Rules(after_crash=Way.BACK, then=frozenset({Phase.KEPT, Phase.RETURNED}), moving=True),
-    Phase.RETURNED: Rules(after_crash=Way.FORWARD, then=frozenset({Phase.CLEANING}), moving=True),
+    Phase.RETURNED: Rules(after_crash=Way.FORWARD, then=frozenset({Phase.CLEANING, Phase.KEPT}), moving=True),
     Phase.CLEANING: Rules(after_crash=Way.FORWARD, then=frozenset({Phase.DONE})),
     Phase.CALLING_OFF: Rules(after_crash=Way.BACK, then=frozenset({Phase.CALLED_OFF}), moving=True),
     Phase.DONE: Rules(after_crash=Way.NOWHERE, then=frozenset()),
@@ -108,6 +110,8 @@ RULES: Mapping[Phase, Rules] = {
 ENDED = frozenset(phase for phase, rules in RULES.items() if rules.after_crash is Way.NOWHERE)
 MOVING = frozenset(phase for phase, rules in RULES.items() if rules.moving)
 """In these the tenant is on its way."""
+GOING = frozenset({Phase.PREPARING, Phase.COPYING, Phase.FOLLOWING, Phase.FREEZING})
+"""In these a home to be has been chosen, and the tenant does not live in it yet."""
 PASSED = frozenset({Phase.SWITCHED, Phase.KEPT, Phase.RETURNING, Phase.RETURNED, Phase.CLEANING, Phase.DONE})
 """In these the point of no return lies behind the move."""
 

@@ -151,11 +151,18 @@ def open_ones(session: Session) -> Sequence[tuple[MoveRow, str, timedelta, timed
     return [(row, slug, age, overdue) for row, slug, age, overdue in session.execute(query)]
 
 
-def with_a_way_back(session: Session) -> Sequence[UUID]:
-    """Moves that can be taken back until their time has come, oldest first."""
+def with_a_way_back(session: Session, move_id: UUID | None = None) -> Sequence[UUID]:
+    """Moves that can be taken back until their time has come, oldest first; where the homes differ, it never comes.
+
+    Of one move, whether it is among them.
+    """
     query = select(MoveRow.id).where(
-        MoveRow.phase == str(Phase.KEPT), MoveRow.undo_until > func.now(), MoveRow.revision.is_not(None)
+        MoveRow.phase == str(Phase.KEPT),
+        or_(MoveRow.undo_until > func.now(), MoveRow.undo_until.is_(None) & MoveRow.verified.is_(False)),
+        MoveRow.revision.is_not(None),
     )
+    if move_id is not None:
+        query = query.where(MoveRow.id == move_id)
     return session.scalars(query.order_by(MoveRow.id)).all()
 
 

@@ -150,13 +150,13 @@ def back(session: Session, workflows: Workflows, tenant: TenantRow, actor: str) 
     row = moves.open_of(session, tenant.id, lock=True)
     if row is None or Phase(row.phase) is not Phase.KEPT:
         raise NoWayBackError(f"no home that {tenant.slug!r} has left is kept")
-    if row.revision is None or row.undo_until is None:
+    if row.revision is None:
         raise NoWayBackError(f"there is no way back for {tenant.slug!r}: {row.reason or 'what changed was not kept'}")
     if Status(tenant.status) is not Status.ACTIVE:
         raise NotMovableError(f"{tenant.slug!r} is {tenant.status}, and only active tenants are moved")
     fleet.keep_still(session)
-    for home_id in (row.source_id, row.target_id):
-        home = session.get_one(HomeRow, home_id)
+    homes = [session.get_one(HomeRow, home_id) for home_id in (row.source_id, row.target_id)]
+    for home in sorted(homes, key=lambda each: each.database_id):
         refuse_while_login_changes(session, servers.database(session, home.database_id))
         if session.get_one(TargetRow, (home.database_id, home.schema)).revision != row.revision:
             raise NoWayBackError(f"there is no way back for {tenant.slug!r}: its homes have been migrated since")
@@ -207,7 +207,9 @@ def hindrances(session: Session, tenant: TenantRow, journey: Journey) -> list[st
 
 
 def refuse_while_login_changes(session: Session, database: DatabaseRow) -> None:
-    """NotMovableError while the login of that database is being changed."""
+    """NotMovableError while the login of that database is being changed; none begins before the caller commits."""
+    # As far as others enter homes of it on the roll meanwhile, they need not wait.
+    session.refresh(database, with_for_update={"key_share": True})
     if database.next_login is not None and login_changes(session, database.id):
         raise NotMovableError(f"the login of {database.name} is being changed ({ROTATE}): wait until it is")
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import timedelta
+from functools import partial
 from uuid import UUID
 
 import psycopg
@@ -16,7 +17,7 @@ from sqlalchemy.orm import Session
 
 from control_plane import audit
 from control_plane.domain.errors import CopyholdError
-from control_plane.domain.moving import PASSED, RULES, Phase, Recipe
+from control_plane.domain.moving import GOING, RULES, Phase, Recipe
 from control_plane.domain.tenant import Status
 from control_plane.registry import moves, tenants
 from control_plane.registry.moves import Held
@@ -31,6 +32,7 @@ from provisioning.moves.fences import OPEN
 from provisioning.moves.following import Follower
 from provisioning.moves.freezing import BrokenOffError, tried_once, under_freeze
 from provisioning.moves.places import source_of, target_of
+from provisioning.moves.slots import Writer, named
 from provisioning.moves.switching import SMALL_ROWS, HandOver, Outcome, by_stream, catch_up, hand_over
 from provisioning.moves.trips import Trip, end_of, holding_trip, read_locked, refuse_if_cancelled
 from provisioning.moves.ways import (
@@ -45,14 +47,15 @@ from provisioning.moves.ways import (
 
 ACTOR = "worker"
 TOLD_EVERY_S = 0.5
+UNSEEN = "whether both homes had the same rows was not looked at to the end: the worker that did was cut off"
 log = structlog.get_logger()
 
 
 def carry_over(estate: Estate, inside: Inside, move_id: UUID) -> None:
     """Copy the tenant, follow it, switch it. A try before that ended on the way is undone, and all begins anew."""
     with holding_trip(estate, move_id) as (held, trip):
-        if trip.phase in PASSED:
-            return
+        if trip.phase not in GOING:
+            return  # Passed; or called off, and then the tenant may have moved there since by another move.
         source, target = end_of(estate, trip.source), end_of(estate, trip.chosen)
         _begin_anew(held, trip, estate)
         tables = moved_tables(source, target, estate.app.metadata)
@@ -72,15 +75,13 @@ def carry_over(estate: Estate, inside: Inside, move_id: UUID) -> None:
         if trip.recipe is Recipe.FREEZE:
             _record(held, trip, _carry_frozen(work, check))
             return
-        with way_there(
-            source, target, tables, trip.tenant_id, tell=check.copied, waiting=lambda _: check()
-        ) as follower:
+        with way_there(source, target, tables, trip.tenant_id, tell=check.copied, waiting=check.waits_for) as follower:
             check.tell()
             _phase(held, move_id, Phase.FOLLOWING)
             if trip.window_s:
                 with source_of(source) as watcher:
                     catch_up(follower, watcher, check)
-                prepare_way_back(target, tables, trip.tenant_id, waiting=lambda _: _pumped(follower))
+                prepare_way_back(target, tables, trip.tenant_id, waiting=partial(_pumped, follower, check))
             _phase(held, move_id, Phase.FREEZING)
             _record(held, trip, hand_over(work, by_stream(follower, trip.epoch, check)))
 
@@ -101,6 +102,8 @@ def arrive(estate: Estate, move_id: UUID) -> None:
             moves.change_phase(row, Phase.KEPT)
             # What is not the same is not given up before somebody has looked at it.
             row.undo_until = func.now() + timedelta(seconds=row.undo_window_s) if row.verified is not False else None
+            if row.verified is None:
+                row.reason = UNSEEN
             if not row.undo_window_s:
                 row.revision = None
             _active_again(session, row, "tenant.moved", trip)
@@ -131,7 +134,7 @@ def carry_back(estate: Estate, inside: Inside, move_id: UUID) -> None:
 
 
 def arrive_back(estate: Estate, move_id: UUID) -> None:
-    """The old home open, the one that was come from closed; what is left there is cleaned up next."""
+    """The old home open, the one that was come from closed: what is left there goes next, unless the two differ."""
     with holding_trip(estate, move_id) as (held, trip):
         if trip.phase is not Phase.RETURNED:
             return
@@ -142,6 +145,9 @@ def arrive_back(estate: Estate, move_id: UUID) -> None:
             row, _ = read_locked(session, move_id)
             if row.verified is not False:
                 moves.change_phase(row, Phase.CLEANING)
+            else:
+                moves.change_phase(row, Phase.KEPT)
+                row.revision = row.undo_until = None
             _active_again(session, row, "tenant.moved_back", trip)
 
 
@@ -171,22 +177,28 @@ class _Check:
         self._rows, self._bytes = progress.rows, progress.bytes
         self()
 
+    def waits_for(self, writers: Sequence[Writer]) -> None:
+        """Transactions that have to end before a stream can begin: they are named in the move."""
+        self.tell(f"waits for {named(writers)}")
+
     def __call__(self) -> None:
         if time.monotonic() - self._asked >= TOLD_EVERY_S:
             self.tell()
 
-    def tell(self) -> None:
+    def tell(self, reason: str | None = None) -> None:
         """Whenever it was asked last."""
         self._asked = time.monotonic()
         with self._held.transaction() as session:
             moves.record_progress(session, self._move_id, rows=self._rows, bytes_=self._bytes)
             row = moves.get(session, self._move_id)
+            row.reason = reason or row.reason
             if RULES[Phase(row.phase)].can_cancel:
                 refuse_if_cancelled(row)
 
 
-def _pumped(follower: Follower) -> None:
+def _pumped(follower: Follower, check: _Check, writers: Sequence[Writer]) -> None:
     follower.pump(0)
+    check.waits_for(writers)
 
 
 def _begin_anew(held: Held, trip: Trip, estate: Estate) -> None:
@@ -211,6 +223,7 @@ def _phase(held: Held, move_id: UUID, phase: Phase) -> None:
         row, _ = read_locked(session, move_id)
         refuse_if_cancelled(row)
         moves.change_phase(row, phase)
+        row.reason = None
 
 
 def _record(held: Held, trip: Trip, outcome: Outcome) -> None:

@@ -100,11 +100,14 @@ def follow(estate: Estate, move_id: UUID, stopping: threading.Event | None = Non
                 tables = moved_tables(new, old, estate.app.metadata)
                 with way_back(new, old, tables, tenant_id) as follower:
                     while follower.pump() and time.monotonic() < until and not (stopping and stopping.is_set()):
-                        pass
+                        with held.transaction() as session:
+                            if not moves.with_a_way_back(session, move_id):
+                                return  # Whoever is to have it back, or to give it up, waits for the lock.
             except LOST_FOR_GOOD as error:
                 with held.transaction() as session:
                     row = moves.get(session, move_id, lock=True)
-                    row.revision, row.reason = None, f"there is no way back any more: {error.message}"
+                    lost = f"there is no way back any more: {error.message}"
+                    row.revision, row.reason = None, f"{row.reason}; {lost}" if row.verified is False else lost
                 log.error("way_back_lost", move=str(move_id), error=type(error).__name__)
     except MoveBusyError:
         return

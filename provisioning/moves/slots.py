@@ -126,7 +126,7 @@ def create_slot(
         with at_source(watcher):
             writers = open_writers(watcher)
         waiting(writers)
-    raise SlotBusyError(f"{SlotBusyError().message[:-1]}: {_named(writers)}")
+    raise SlotBusyError(f"{SlotBusyError().message[:-1]}: {named(writers)}")
 
 
 def drop_slot(connection: Connection, name: str) -> None:
@@ -142,11 +142,12 @@ def open_writers(connection: Connection) -> list[Writer]:
     return [Writer(pid=pid, database=database, role=role) for pid, database, role in rows]
 
 
-def _drop_publication(connection: Connection, name: str) -> None:
-    connection.execute(sql.SQL("DROP PUBLICATION IF EXISTS {}").format(sql.Identifier(name)))
-
-
-def _named(writers: Sequence[Writer]) -> str:
+def named(writers: Sequence[Writer]) -> str:
+    """Who they are, for a person."""
     if not writers:
         return "a prepared transaction, or one that has just ended"
     return ", ".join(f"{each.role} in {each.database} (process {each.pid})" for each in writers)
+
+
+def _drop_publication(connection: Connection, name: str) -> None:
+    connection.execute(sql.SQL("DROP PUBLICATION IF EXISTS {}").format(sql.Identifier(name)))

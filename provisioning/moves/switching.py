@@ -168,7 +168,7 @@ def hand_over(work: HandOver, bringing: Bringing) -> Outcome:
                     continue
                 raise
             break
-        _switch(work, lambda: _thaw(work, hands))
+        _switch(work, seen is not None, lambda: _thaw(work, hands))
         with at_target(hands.new):
             fences.put(hands.new, tenant_id, epoch + 1, OPEN)
         stall_ms = (time.monotonic() - began) * 1000
@@ -246,7 +246,7 @@ def _compared(work: HandOver, hands: _Hands) -> Sequence[Difference]:
     return differences(here, there)
 
 
-def _switch(work: HandOver, thaw: Callable[[], None]) -> None:
+def _switch(work: HandOver, compared: bool, thaw: Callable[[], None]) -> None:
     """The point of no return: one transaction, whose route says that the tenant lives in the new home.
 
     Thaws when it fails before its commit. What became of a commit whose answer is lost, whoever locks next will see.
@@ -254,7 +254,7 @@ def _switch(work: HandOver, thaw: Callable[[], None]) -> None:
     committing = False
     try:
         with work.held.transaction() as session:
-            _write(session, work)
+            _write(session, work, compared)
             session.flush()
             committing = True
     except BaseException:
@@ -263,7 +263,7 @@ def _switch(work: HandOver, thaw: Callable[[], None]) -> None:
         raise
 
 
-def _write(session: Session, work: HandOver) -> None:
+def _write(session: Session, work: HandOver, compared: bool) -> None:
     tenant = tenants.get(session, work.trip.tenant_id, lock=True)
     row = moves.get(session, work.trip.id, lock=True)
     if work.forth:
@@ -271,6 +271,8 @@ def _write(session: Session, work: HandOver) -> None:
     moves.change_phase(row, Phase.SWITCHED if work.forth else Phase.RETURNED)
     row.revision = _revision_of_both(session, work) if work.forth else row.revision
     row.switched_at, row.reason = func.now(), None
+    # What is compared after this may be cut off.
+    row.verified = True if compared else None
     _lead_to(session, work.trip.tenant_id, work.old, work.new, work.trip.epoch)
     tenant.model = work.new.home.model
 

@@ -11,7 +11,15 @@ from provisioning.moves.comparing import Difference, differences, sums
 from provisioning.moves.following import Follower
 from provisioning.moves.places import freeze_view, source_of, target_of
 from provisioning.moves.tables import Table
-from provisioning.moves.ways import moved_tables, way_there
+from provisioning.moves.ways import (
+    begin_way_back,
+    clear_way_back,
+    clear_way_there,
+    moved_tables,
+    prepare_way_back,
+    way_back,
+    way_there,
+)
 from tests.moves.homes import Home, metadata
 
 LONG = "repeat('x', 9000) || %(mark)s"
@@ -57,6 +65,22 @@ def moving(source: Home, target: Home, tenant_id: UUID) -> Iterator[Follower]:
     """The tenant, copied and followed."""
     with way_there(source.place, target.place, tables_between(source, target), tenant_id) as follower:
         yield follower
+
+
+def turn_round(follower: Follower, source: Home, target: Home, tenant_id: UUID) -> None:
+    """From now on what is changed in the target can flow back; nobody writes in either meanwhile."""
+    prepare_way_back(target.place, tables_between(source, target), tenant_id)
+    caught_up(follower, source)
+    begin_way_back(target.place, source.place, tenant_id)
+
+
+@contextmanager
+def moving_back(source: Home, target: Home, tenant_id: UUID) -> Iterator[Follower]:
+    """The tenant lives in the target, and what is changed there flows back."""
+    clear_way_there(source.place, target.place, tenant_id)
+    with way_back(target.place, source.place, tables_between(source, target), tenant_id) as follower:
+        yield follower
+    clear_way_back(target.place, source.place, tenant_id)
 
 
 def tables_between(source: Home, target: Home) -> tuple[Table, ...]:

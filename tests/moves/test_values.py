@@ -13,7 +13,7 @@ from control_plane.domain.tenant import Model
 from provisioning.moves.pipeline import Pipeline
 from tests.moves.conftest import NewHome
 from tests.moves.homes import Home
-from tests.moves.moving import caught_up, fill, moving, same
+from tests.moves.moving import caught_up, fill, moving, moving_back, same, turn_round
 
 PAIRS = [*permutations(Model, 2), (Model.SILO, Model.SILO), (Model.POOL, Model.POOL)]
 
@@ -62,14 +62,16 @@ CHANGES = {
 }
 
 
+ALONE = "INSERT INTO things (tenant_id, id, name, big) VALUES (%(tenant)s, %(alone)s, 'alone', repeat('b', 9000))"
+
+
 @pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
-def test_a_change_arrives_whether_its_row_was_copied_or_streamed(
+def test_a_change_arrives_whether_its_row_was_copied_or_streamed_and_flows_back(
     pair: tuple[Home, Home], tenant: UUID, change: str
 ) -> None:
     here, there = pair
-    alone = "INSERT INTO things (tenant_id, id, name, big) VALUES (%(tenant)s, %(alone)s, 'alone', repeat('b', 9000))"
     copied = fill(here, tenant, "copied")
-    here.do(alone, tenant=tenant, alone=new_id())
+    here.do(ALONE, tenant=tenant, alone=new_id())
     with moving(here, there, tenant) as follower:
         streamed = fill(here, tenant, "streamed")
         # Kept, so that every table has a row whatever goes.
@@ -79,6 +81,14 @@ def test_a_change_arrives_whether_its_row_was_copied_or_streamed(
         caught_up(follower, here)
         assert same(here, there, tenant)
         assert follower.applier.written > 0
+        turn_round(follower, here, there, tenant)
+    with moving_back(here, there, tenant) as follower:
+        made_there = fill(there, tenant, "made there")
+        fill(there, tenant, "kept")
+        there.do(change, id=made_there)
+        assert not same(there, here, tenant)
+        caught_up(follower, there)
+        assert same(there, here, tenant)
 
 
 def test_what_is_rolled_back_does_not_arrive_and_what_was_begun_before_the_copy_does(

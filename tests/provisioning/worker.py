@@ -77,13 +77,14 @@ def step(settings: Settings, tenant_id: UUID, name: str) -> None:
 
 
 def _do(settings: Settings, tenant_id: UUID, steps: Iterable[Step]) -> None:
-    with _tools(settings) as tools:
+    with tools(settings) as ready:
         for step in steps:
-            step(tools, tenant_id)
+            step(ready, tenant_id)
 
 
 @contextmanager
-def _tools(settings: Settings) -> Iterator[Tools]:
+def tools(settings: Settings) -> Iterator[Tools]:
+    """What a worker's steps are handed."""
     engine = control_engine(settings.control_dsn, timeout_s=10)
     keyring = open_keyring(settings)
     estate = Estate(settings=settings, engine=engine, keyring=keyring, app=load_tenant_app(settings.tenant_app))

@@ -10,7 +10,7 @@ from sqlalchemy import select
 
 from control_plane.domain.moving import Phase
 from control_plane.domain.tenant import Model, Status
-from control_plane.registry import moves, servers, tenants
+from control_plane.registry import moves, servers, tenants, workflow_records
 from control_plane.registry.engine import transaction
 from control_plane.registry.tables import DatabaseRow, HomeRow, MoveRow
 from control_plane.tenants import moving
@@ -87,6 +87,14 @@ def moved(tenant: TenantUnderTest, model: Model, server: str | None = None) -> M
     """Move it and wait until it has arrived."""
     move_id = begin(tenant, model, server)
     return wait_for(tenant.platform, move_id, Phase.KEPT)
+
+
+def end_workflow_of(platform: PlatformUnderTest, tenant_id: UUID) -> None:
+    """Have the tenant's last workflow be on record as ended: what it was to do the test has done, or others will."""
+    with transaction(platform.engine) as session:
+        workflow_id = tenants.get(session, tenant_id).workflow_id
+        if workflow_id is not None:
+            workflow_records.ended(session, workflow_id)
 
 
 def home_of(tenant: TenantUnderTest) -> tuple[Model, str]:

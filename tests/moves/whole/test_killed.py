@@ -2,24 +2,32 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from itertools import count
+from uuid import UUID
 
 import pytest
 
-from control_plane.domain.moving import PASSED, Phase
+from control_plane.domain.moving import PASSED, RULES, Phase, Way
 from control_plane.domain.tenant import Model
 from control_plane.registry.workflows import MOVE, MOVE_BACK, TIDY_MOVE
+from provisioning.steps import SEQUENCES
 from tests.moves.whole.journeys import (
     AT_ONCE,
     assert_one_home,
     begin,
     begin_back,
+    cancel,
+    end_workflow_of,
     epoch_of,
     home_of,
     move_of,
+    settle,
 )
+from tests.moves.whole.moments import carry_out_until_phase
 from tests.moves.whole.traffic import assert_nothing_lost, traffic_of
-from tests.platform_under_test import PlatformUnderTest
+from tests.platform_under_test import PlatformUnderTest, TenantUnderTest
 from tests.provisioning import worker
 from tests.provisioning.workers import workers_alone
 from tests.service_user import as_service_user, killed_as_service_user
@@ -30,7 +38,131 @@ FURTHER = 23
 """By so many statements does the next one come further."""
 
 
-def _killed_ever_later(town: PlatformUnderTest, move_id: object, kind: str, first: int) -> int:
+ENTERED_BY = {
+    MOVE: (Phase.PREPARING, Phase.COPYING, Phase.FOLLOWING, Phase.FREEZING, Phase.SWITCHED, Phase.KEPT),
+    MOVE_BACK: (Phase.RETURNED, Phase.CLEANING),
+    TIDY_MOVE: (Phase.DONE, Phase.CALLING_OFF, Phase.CALLED_OFF),
+}
+"""By workflow, in their order; the two others come with a wish."""
+RETURNED = {Phase.RETURNED, Phase.CLEANING, Phase.DONE}
+"""To these a move comes here on its way back."""
+TIDIED = 3
+"""Times: whoever finds nothing to do does nothing."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Travellers:
+    """Tenants that each test moves on from where the one before has left them."""
+
+    one: TenantUnderTest
+    """Out of a pool, or into one."""
+    others: Mapping[Model, TenantUnderTest]
+    """There and back."""
+
+
+@pytest.fixture(scope="module")
+def travellers(town: PlatformUnderTest) -> Iterator[Travellers]:
+    """Nobody moves them but the processes that a test starts."""
+    homes = (Model.POOL, Model.BRIDGE)
+    there = Travellers(one=town.tenant(Model.POOL), others={model: town.tenant(model) for model in homes})
+    with workers_alone(town):
+        yield there
+
+
+@pytest.fixture
+def traveller(town: PlatformUnderTest, travellers: Travellers) -> TenantUnderTest:
+    """The one; nothing else is done to it."""
+    end_workflow_of(town, travellers.one.id)
+    return travellers.one
+
+
+@pytest.fixture
+def others(town: PlatformUnderTest, travellers: Travellers) -> Mapping[Model, TenantUnderTest]:
+    """The others; nothing else is done to them."""
+    for each in travellers.others.values():
+        end_workflow_of(town, each.id)
+    return travellers.others
+
+
+def _elsewhere(tenant: TenantUnderTest) -> Model:
+    return Model.BRIDGE if home_of(tenant)[0] is Model.POOL else Model.POOL
+
+
+def _killed_at(town: PlatformUnderTest, move_id: UUID, kind: str, phase: Phase) -> bool:
+    """Whether it was, as soon as the move was on record in that phase; else it came to the workflow's end."""
+    return killed_as_service_user(town.data, carry_out_until_phase, town.settings, move_id, kind, phase)
+
+
+def _left_in(tenant: TenantUnderTest, phase: Phase) -> UUID:
+    """A move whose worker was killed as soon as it was in that phase, there or back; it must come by it."""
+    town, move_id = tenant.platform, begin(tenant, _elsewhere(tenant))
+    if phase is Phase.REQUESTED:
+        return move_id
+    if phase in {Phase.CALLING_OFF, Phase.CALLED_OFF}:
+        cancel(tenant)
+        assert _killed_at(town, move_id, TIDY_MOVE, phase)
+        return move_id
+    if phase in ENTERED_BY[MOVE]:
+        assert _killed_at(town, move_id, MOVE, phase)
+        return move_id
+    as_service_user(town.data, worker.carry_out, town.settings, move_id, MOVE)
+    begin_back(tenant)
+    if phase is not Phase.RETURNING:
+        assert any(_killed_at(town, move_id, kind, phase) for kind in (MOVE_BACK, TIDY_MOVE))
+    return move_id
+
+
+def _tidied(town: PlatformUnderTest, move_id: UUID) -> Phase:
+    for _ in range(TIDIED):
+        as_service_user(town.data, worker.carry_out, town.settings, move_id, TIDY_MOVE)
+    return Phase(move_of(town, move_id).phase)
+
+
+def test_there_is_no_phase_in_which_nobody_is_killed_here() -> None:
+    entered = {phase for phases in ENTERED_BY.values() for phase in phases}
+    assert entered | {Phase.REQUESTED, Phase.RETURNING} == set(Phase)
+
+
+@pytest.mark.parametrize("phase", Phase, ids=str)
+def test_a_worker_is_killed_in_every_phase_and_whoever_tidies_up_takes_it_where_that_leads(
+    town: PlatformUnderTest, traveller: TenantUnderTest, phase: Phase
+) -> None:
+    was, target, epoch = home_of(traveller)[0], _elsewhere(traveller), epoch_of(traveller)
+    with traffic_of(traveller) as traffic:
+        move_id = _left_in(traveller, phase)
+        assert move_of(town, move_id).phase == phase
+        passed = phase in PASSED
+        ended = _tidied(town, move_id)
+        if passed and phase not in RETURNED:
+            assert ended is Phase.KEPT
+            settle(traveller)
+            ended = _tidied(town, move_id)
+    assert ended is (Phase.DONE if passed else Phase.CALLED_OFF)
+    assert passed or RULES[phase].after_crash is not Way.FORWARD
+    assert_nothing_lost(traveller, traffic)
+    lives_in, switches = (was, 2) if phase in RETURNED else (target, 1) if passed else (was, 0)
+    assert_one_home(traveller, lives_in, epoch + switches)
+
+
+@pytest.mark.parametrize("target", [Model.SILO, Model.BRIDGE], ids=str)
+def test_one_worker_after_the_other_is_killed_in_each_phase_and_the_last_ends_it(
+    town: PlatformUnderTest, others: Mapping[Model, TenantUnderTest], target: Model
+) -> None:
+    tenant = others[Model.POOL]
+    epoch = epoch_of(tenant)
+    with traffic_of(tenant) as traffic:
+        move_id = begin(tenant, target)
+        for phase in ENTERED_BY[MOVE]:
+            assert _killed_at(town, move_id, MOVE, phase), phase
+        begin_back(tenant)
+        for phase in ENTERED_BY[MOVE_BACK]:
+            assert _killed_at(town, move_id, MOVE_BACK, phase), phase
+        assert _killed_at(town, move_id, TIDY_MOVE, Phase.DONE)
+    assert_nothing_lost(tenant, traffic)
+    assert_one_home(tenant, Model.POOL, epoch + 2)
+
+
+def _killed_ever_later(town: PlatformUnderTest, move_id: UUID, kind: str, first: int) -> int:
     """How many were killed before one came to the end."""
     for killed, number in enumerate(count(first, FURTHER)):
         work = worker.carry_out_until_statement
@@ -40,9 +172,11 @@ def _killed_ever_later(town: PlatformUnderTest, move_id: object, kind: str, firs
 
 
 @pytest.mark.parametrize(("source", "target", "first"), [(Model.POOL, Model.SILO, 5), (Model.BRIDGE, Model.POOL, 16)])
-def test_those_who_come_after_bring_it_there(town: PlatformUnderTest, source: Model, target: Model, first: int) -> None:
-    tenant = town.tenant(source)
-    with workers_alone(town), traffic_of(tenant) as traffic:
+def test_those_who_come_after_bring_it_there(
+    town: PlatformUnderTest, others: Mapping[Model, TenantUnderTest], source: Model, target: Model, first: int
+) -> None:
+    tenant = others[source]
+    with traffic_of(tenant) as traffic:
         move_id = begin(tenant, target)
         assert _killed_ever_later(town, move_id, MOVE, first) > 5
         assert move_of(town, move_id).phase == Phase.KEPT
@@ -56,15 +190,37 @@ def test_those_who_come_after_bring_it_there(town: PlatformUnderTest, source: Mo
 
 
 @pytest.mark.parametrize("number", [9, 40, 75, 110, 150, 190])
-def test_whoever_tidies_up_takes_it_to_where_its_phase_leads(town: PlatformUnderTest, number: int) -> None:
-    tenant = town.tenant(Model.POOL)
-    was, epoch = home_of(tenant)[0], epoch_of(tenant)
-    with workers_alone(town), traffic_of(tenant) as traffic:
-        move_id = begin(tenant, Model.BRIDGE, window=AT_ONCE)
+def test_whoever_tidies_up_does_so_wherever_in_a_phase_it_was_killed(
+    town: PlatformUnderTest, traveller: TenantUnderTest, number: int
+) -> None:
+    was, target, epoch = home_of(traveller)[0], _elsewhere(traveller), epoch_of(traveller)
+    with traffic_of(traveller) as traffic:
+        move_id = begin(traveller, target, window=AT_ONCE)
         assert killed_as_service_user(town.data, worker.carry_out_until_statement, town.settings, move_id, MOVE, number)
         passed = Phase(move_of(town, move_id).phase) in PASSED
-        for _ in range(3):
-            as_service_user(town.data, worker.carry_out, town.settings, move_id, TIDY_MOVE)
-    assert_nothing_lost(tenant, traffic)
-    assert_one_home(tenant, Model.BRIDGE if passed else was, epoch + passed)
-    assert move_of(town, move_id).phase == (Phase.DONE if passed else Phase.CALLED_OFF)
+        ended = _tidied(town, move_id)
+    assert_nothing_lost(traveller, traffic)
+    assert_one_home(traveller, target if passed else was, epoch + passed)
+    assert ended is (Phase.DONE if passed else Phase.CALLED_OFF)
+
+
+def test_a_worker_that_comes_back_from_the_dead_does_nothing_to_a_move_that_has_ended(
+    town: PlatformUnderTest, traveller: TenantUnderTest
+) -> None:
+    """It was called off by another, and the tenant has moved to that very place since."""
+    target, epoch = _elsewhere(traveller), epoch_of(traveller)
+    dead = begin(traveller, target)
+    as_service_user(town.data, worker.step, town.settings, dead, "prepare_target")
+    cancel(traveller)
+    assert _tidied(town, dead) is Phase.CALLED_OFF
+    end_workflow_of(town, traveller.id)
+    with traffic_of(traveller) as traffic:
+        begun = begin(traveller, target)
+        as_service_user(town.data, worker.carry_out, town.settings, begun, MOVE)
+        for name in (step.__name__ for step in SEQUENCES[MOVE] + SEQUENCES[MOVE_BACK]):
+            as_service_user(town.data, worker.step, town.settings, dead, name)
+    assert move_of(town, dead).phase == Phase.CALLED_OFF
+    assert_nothing_lost(traveller, traffic)
+    settle(traveller)
+    assert _tidied(town, begun) is Phase.DONE
+    assert_one_home(traveller, target, epoch + 1)

@@ -2,18 +2,34 @@
 
 from __future__ import annotations
 
+import json
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import groupby, pairwise
 
 import httpx
 
+from tests.moves.whole.witness import HEADER
 from tests.platform_under_test import TenantUnderTest
 from tests.waiting import until
 
 CLIENTS = 3
+PAUSE_S = 0.02
+"""Of each client between two writes: a machine that does nothing but answer them has no time for the move."""
+
+
+@dataclass(frozen=True, kw_only=True, order=True)
+class Answer:
+    """Who has answered a request, in the order in which it was answered."""
+
+    at: float
+    """By the clock of the home's server, before the commit."""
+    epoch: int
+    home: str
+    """Database and schema."""
 
 
 @dataclass
@@ -24,6 +40,8 @@ class Traffic:
     """Ids of conversations that were begun, as the answers say."""
     errors: list[str] = field(default_factory=list)
     """Answers that were no success, and requests without one."""
+    log: list[Answer] = field(default_factory=list)
+    """Every visit to a home that an answer was made from."""
     longest_s: float = 0.0
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -41,15 +59,20 @@ class Traffic:
                 self._remember(error=f"{answer.status_code} {answer.text}")
                 return
             made = answer.json()["id"]
-            self._remember(promised=made, took_s=time.monotonic() - began)
+            self._remember(answer, promised=made, took_s=time.monotonic() - began)
             again = client.get(f"/api/conversations/{made}")
+            self._remember(again)
             if again.status_code != 200:
                 self._remember(error=f"{again.status_code} for one that was just made")
         except httpx.HTTPError as error:
             self._remember(error=repr(error))
 
-    def _remember(self, *, promised: str = "", error: str = "", took_s: float = 0.0) -> None:
+    def _remember(
+        self, answer: httpx.Response | None = None, *, promised: str = "", error: str = "", took_s: float = 0.0
+    ) -> None:
         with self._lock:
+            if answer is not None:
+                self.log += [Answer(**visit) for visit in json.loads(answer.headers.get(HEADER, "[]"))]
             self.longest_s = max(self.longest_s, took_s)
             if promised:
                 self.promised.add(promised)
@@ -66,7 +89,7 @@ def traffic_of(tenant: TenantUnderTest, clients: int = CLIENTS) -> Iterator[Traf
         headers = {"Host": tenant.host, "Authorization": f"Bearer {tenant.key}"}
         with httpx.Client(base_url=tenant.platform.url, headers=headers, timeout=30) as client:
             number = 0
-            while not stopping.is_set():
+            while not stopping.wait(PAUSE_S):
                 traffic.write(client, number)
                 number += 1
 
@@ -83,7 +106,7 @@ def traffic_of(tenant: TenantUnderTest, clients: int = CLIENTS) -> Iterator[Traf
 
 
 def assert_nothing_lost(tenant: TenantUnderTest, traffic: Traffic) -> None:
-    """Whoever was promised something has it, once; nobody was refused."""
+    """Whoever was promised something has it, once; nobody was refused; no two homes answered in turns."""
     assert traffic.errors == []
     assert_all_there(tenant, traffic)
 
@@ -91,8 +114,18 @@ def assert_nothing_lost(tenant: TenantUnderTest, traffic: Traffic) -> None:
 def assert_all_there(tenant: TenantUnderTest, traffic: Traffic) -> None:
     """Whoever was promised something has it, once; others were told to come again."""
     assert [error for error in traffic.errors if not error.startswith("503 ")] == []
+    assert_one_home_at_a_time(traffic.log)
     with tenant.platform.home_of(tenant) as home:
         rows = home.execute("SELECT id::text FROM conversations WHERE tenant_id = %s", [tenant.id]).fetchall()
     there = [row for (row,) in rows]
     assert traffic.promised - set(there) == set()
     assert len(there) == len(set(there))
+
+
+def assert_one_home_at_a_time(log: list[Answer]) -> None:
+    """Epochs only grow, each is of one home, and from the first answer of a home on none comes from that before it."""
+    turns = [turn for turn, _ in groupby((each.epoch, each.home) for each in sorted(log))]
+    epochs = [epoch for epoch, _ in turns]
+    assert turns, "no home has answered"
+    assert epochs == sorted(set(epochs)), turns
+    assert all(here[1] != there[1] for here, there in pairwise(turns)), turns
