@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.moves.whole.witness import APP
+from tests.moves.whole.traffic import witnessed
 from tests.platform_under_test import PlatformUnderTest, running_platform
 from tests.provisioning.workers import control
 
@@ -14,9 +14,7 @@ from tests.provisioning.workers import control
 @pytest.fixture(scope="package")
 def town() -> Iterator[PlatformUnderTest]:
     """A running platform of this folder's own. Every test leaves its tenants where they belong, and nothing else."""
-    with pytest.MonkeyPatch.context() as environment:
-        environment.setenv("COPYHOLD_TENANT_APP", APP)
-        with running_platform() as platform:
-            with control(platform) as connection:
-                connection.execute("UPDATE servers SET models = '{pool,bridge,silo}'")
-            yield platform
+    with witnessed(), running_platform() as platform:
+        with control(platform) as connection:
+            connection.execute("UPDATE servers SET models = '{pool,bridge,silo}'")
+        yield platform

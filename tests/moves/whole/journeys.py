@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import timedelta
+from typing import Any
 from uuid import UUID
 
+import psycopg
 from psycopg import sql
 from sqlalchemy import select
 
@@ -14,11 +17,20 @@ from control_plane.registry import moves, servers, tenants, workflow_records
 from control_plane.registry.engine import transaction
 from control_plane.registry.tables import DatabaseRow, HomeRow, MoveRow
 from control_plane.tenants import moving
-from provisioning.exports.content import tables_in
 from tests.platform_under_test import PlatformUnderTest, TenantUnderTest
 from tests.waiting import until
 
 SERVERS = ("alpha", "beta")
+TABLES = """
+SELECT n.nspname, c.relname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+ WHERE (n.nspname = 'public' OR n.nspname LIKE 't\\_%') AND c.relkind IN ('r', 'p') AND NOT c.relispartition
+   AND EXISTS (SELECT FROM pg_attribute a WHERE a.attrelid = c.oid AND a.attname = 'tenant_id' AND NOT a.attisdropped)
+"""
+FENCE = "SELECT epoch, state FROM tenancy.fences WHERE tenant_id = %s"
+LEFTOVERS = """
+SELECT 'publication ' || pubname FROM pg_publication WHERE pubname LIKE %(like)s
+ UNION ALL SELECT 'progress ' || name FROM tenancy.streams WHERE name LIKE %(like)s
+"""
 AT_ONCE = timedelta(0)
 
 
@@ -110,55 +122,51 @@ def epoch_of(tenant: TenantUnderTest) -> int:
     return tenant.route.epoch
 
 
-def where_it_has_rows(tenant: TenantUnderTest) -> dict[str, int]:
-    """Every database and schema of the platform in which a row of the tenant's stands, with how many."""
-    found = {}
+@dataclass(frozen=True, kw_only=True)
+class Traces:
+    """All that there is of a tenant and of its moves, in every database of the platform."""
+
+    rows: dict[str, int]
+    """By database and schema, how many; where there are none it is missing."""
+    fences: dict[str, tuple[int, str]]
+    """By database, epoch and state."""
+    leftovers: list[str]
+    """Slots, publications and progress of moves."""
+
+
+def traces_of(tenant: TenantUnderTest) -> Traces:
+    """As they are now."""
+    traces = Traces(rows={}, fences={}, leftovers=[])
     for server in SERVERS:
+        with tenant.platform.superuser(server, "postgres") as admin:
+            query = "SELECT slot_name FROM pg_replication_slots WHERE slot_name LIKE %s"
+            traces.leftovers.extend(f"slot {name}" for (name,) in admin.execute(query, [f"%{tenant.id.hex}"]))
         for database in _databases(tenant.platform, server):
             with tenant.platform.superuser(server, database) as connection:
-                query = "SELECT nspname FROM pg_namespace WHERE nspname = 'public' OR nspname LIKE 't\\_%'"
-                for (schema,) in connection.execute(query).fetchall():
-                    count = sum(
-                        connection.execute(
-                            sql.SQL("SELECT count(*) FROM {} WHERE tenant_id = %s").format(
-                                sql.Identifier(schema, table)
-                            ),
-                            [tenant.id],
-                        ).fetchone()[0]  # type: ignore[index]
-                        for table in tables_in(connection, schema)
-                    )
-                    if count:
-                        found[f"{database}.{schema}"] = count
-    return found
+                _look(connection, database, tenant.id, traces)
+    return traces
+
+
+def _look(connection: psycopg.Connection[Any], database: str, tenant_id: UUID, traces: Traces) -> None:
+    for schema, table in connection.execute(TABLES).fetchall():
+        query = sql.SQL("SELECT count(*) FROM {} WHERE tenant_id = %s").format(sql.Identifier(schema, table))
+        ((count,),) = connection.execute(query, [tenant_id]).fetchall()
+        if count:
+            place = f"{database}.{schema}"
+            traces.rows[place] = traces.rows.get(place, 0) + count
+    for epoch, state in connection.execute(FENCE, [tenant_id]):
+        traces.fences[database] = (epoch, state)
+    traces.leftovers.extend(what for (what,) in connection.execute(LEFTOVERS, {"like": f"%{tenant_id.hex}"}))
+
+
+def where_it_has_rows(tenant: TenantUnderTest) -> dict[str, int]:
+    """Every database and schema of the platform in which a row of the tenant's stands, with how many."""
+    return traces_of(tenant).rows
 
 
 def fences_of(tenant: TenantUnderTest) -> dict[str, tuple[int, str]]:
     """By database, the epoch and state of its fence there."""
-    found = {}
-    for server in SERVERS:
-        for database in _databases(tenant.platform, server):
-            with tenant.platform.superuser(server, database) as connection:
-                query = "SELECT epoch, state FROM tenancy.fences WHERE tenant_id = %s"
-                for epoch, state in connection.execute(query, [tenant.id]).fetchall():
-                    found[database] = (epoch, state)
-    return found
-
-
-def leftovers(tenant: TenantUnderTest) -> list[str]:
-    """Slots, publications and progress of its moves."""
-    found = []
-    for server in SERVERS:
-        with tenant.platform.superuser(server, "postgres") as admin:
-            query = "SELECT slot_name FROM pg_replication_slots WHERE slot_name LIKE %s"
-            found += [f"slot {name}" for (name,) in admin.execute(query, [f"%{tenant.id.hex}"]).fetchall()]
-        for database in _databases(tenant.platform, server):
-            with tenant.platform.superuser(server, database) as connection:
-                query = (
-                    "SELECT 'publication ' || pubname FROM pg_publication WHERE pubname LIKE %(like)s"
-                    " UNION ALL SELECT 'progress ' || name FROM tenancy.streams WHERE name LIKE %(like)s"
-                )
-                found += [name for (name,) in connection.execute(query, {"like": f"%{tenant.id.hex}"}).fetchall()]
-    return found
+    return traces_of(tenant).fences
 
 
 def assert_one_home(tenant: TenantUnderTest, model: Model, epoch: int, *, served: bool = True) -> None:
@@ -168,9 +176,10 @@ def assert_one_home(tenant: TenantUnderTest, model: Model, epoch: int, *, served
     assert (home_of(tenant)[0], epoch_of(tenant), tenant.route.model) == (model, epoch, model)
     home = tenant.route.home
     assert home is not None
-    assert list(where_it_has_rows(tenant)) == [f"{home.database}.{home.schema}"]
-    assert fences_of(tenant) == {home.database: (epoch, "open")}
-    assert leftovers(tenant) == []
+    traces = traces_of(tenant)
+    assert list(traces.rows) == [f"{home.database}.{home.schema}"]
+    assert traces.fences == {home.database: (epoch, "open")}
+    assert traces.leftovers == []
     with transaction(platform.engine) as session:
         states = session.scalars(select(HomeRow.state).where(HomeRow.tenant_id == tenant.id)).all()
     assert sorted(set(states) - {"left"}) == ["current"]

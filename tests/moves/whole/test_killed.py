@@ -113,8 +113,7 @@ def _left_in(tenant: TenantUnderTest, phase: Phase) -> UUID:
 
 
 def _tidied(town: PlatformUnderTest, move_id: UUID) -> Phase:
-    for _ in range(TIDIED):
-        as_service_user(town.data, worker.carry_out, town.settings, move_id, TIDY_MOVE)
+    as_service_user(town.data, worker.carry_out, town.settings, move_id, TIDY_MOVE, TIDIED)
     return Phase(move_of(town, move_id).phase)
 
 

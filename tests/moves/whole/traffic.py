@@ -11,8 +11,9 @@ from dataclasses import dataclass, field
 from itertools import groupby, pairwise
 
 import httpx
+import pytest
 
-from tests.moves.whole.witness import HEADER
+from tests.moves.whole.witness import APP, HEADER
 from tests.platform_under_test import TenantUnderTest
 from tests.waiting import until
 
@@ -81,6 +82,14 @@ class Traffic:
 
 
 @contextmanager
+def witnessed() -> Iterator[None]:
+    """The answers of a platform that is started in this block say from which home they come."""
+    with pytest.MonkeyPatch.context() as environment:
+        environment.setenv("COPYHOLD_TENANT_APP", APP)
+        yield
+
+
+@contextmanager
 def traffic_of(tenant: TenantUnderTest, clients: int = CLIENTS) -> Iterator[Traffic]:
     """That many clients at once, until the block ends; it begins when all of them are being answered."""
     traffic, stopping = Traffic(), threading.Event()
@@ -126,6 +135,6 @@ def assert_one_home_at_a_time(log: list[Answer]) -> None:
     """Epochs only grow, each is of one home, and from the first answer of a home on none comes from that before it."""
     turns = [turn for turn, _ in groupby((each.epoch, each.home) for each in sorted(log))]
     epochs = [epoch for epoch, _ in turns]
-    assert turns, "no home has answered"
+    assert turns, "no home has answered: does the platform serve the witness?"
     assert epochs == sorted(set(epochs)), turns
     assert all(here[1] != there[1] for here, there in pairwise(turns)), turns
