@@ -19,7 +19,7 @@ from control_plane.registry.engine import control_engine, transaction
 from control_plane.registry.tables import MoveRow
 from control_plane.settings import Settings
 from control_plane.tenants import moving
-from provisioning.moves import copying, going, switching
+from provisioning.moves import copying, going
 from provisioning.moves.copying import Progress
 from provisioning.steps import FAILURES, SEQUENCES
 from provisioning.workflows import in_words
@@ -63,7 +63,7 @@ def carry_out_when_told(
 def carry_out_or_fail(settings: Settings, move_id: UUID, kind: str, small_rows: int | None = None) -> None:
     """As a workflow does it: what fails is taken to where its phase leads. Who has more rows is no small tenant."""
     if small_rows is not None:
-        switching.SMALL_ROWS = small_rows
+        going.SMALL_ROWS = small_rows
     with worker.tools(settings) as tools:
         try:
             for step in SEQUENCES[kind]:

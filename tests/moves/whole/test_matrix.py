@@ -10,7 +10,6 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
-from itertools import combinations
 
 import pytest
 from sqlalchemy.orm import Session
@@ -28,7 +27,6 @@ from control_plane.tenants import closing, moving, rotating, service
 from tests.moves.whole.journeys import end_workflow_of, moved
 from tests.platform_under_test import PlatformUnderTest, TenantUnderTest
 from tests.provisioning import worker
-from tests.provisioning.erased import place_of
 from tests.provisioning.wishes import NoWorkflows
 from tests.provisioning.workers import control, workers_alone
 from tests.service_user import as_service_user
@@ -111,10 +109,7 @@ class Neighbours:
 @pytest.fixture(scope="module")
 def neighbours(town: PlatformUnderTest) -> Iterator[Neighbours]:
     """Nobody works."""
-    # There may be two pools: two of three live in one.
-    made = [town.tenant(Model.POOL) for _ in range(3)]
-    one, other = next(pair for pair in combinations(made, 2) if len({place_of(each).database for each in pair}) == 1)
-    (mover,) = (each for each in made if each not in (one, other))
+    mover, one, other = (town.tenant(Model.POOL, server="alpha") for _ in range(3))
     there = Neighbours(mover=mover, one=one, other=other)
     moved(there.mover, Model.BRIDGE)
     with workers_alone(town):
