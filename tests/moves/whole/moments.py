@@ -63,7 +63,7 @@ def carry_out_when_told(
 def carry_out_or_fail(settings: Settings, move_id: UUID, kind: str, small_rows: int | None = None) -> None:
     """As a workflow does it: what fails is taken to where its phase leads. Who has more rows is no small tenant."""
     if small_rows is not None:
-        going.SMALL_ROWS = small_rows
+        going.SMALL_ROWS = small_rows  # type: ignore[attr-defined]
     with worker.tools(settings) as tools:
         try:
             for step in SEQUENCES[kind]:

@@ -26,7 +26,7 @@ CANCELLABLE = [phase for phase, rules in RULES.items() if rules.can_cancel]
 @pytest.fixture(scope="module")
 def resident(town: PlatformUnderTest) -> Iterator[TenantUnderTest]:
     """A tenant in a pool that no move gets away from there. Nobody moves it but a test's own processes."""
-    tenant = town.tenant(Model.POOL)
+    tenant = town.tenant(Model.POOL, server="alpha")
     with workers_alone(town):
         yield tenant
 
@@ -41,7 +41,7 @@ def homebody(town: PlatformUnderTest, resident: TenantUnderTest) -> TenantUnderT
 def _called_off(tenant: TenantUnderTest, act: Callable[[UUID], object]) -> None:
     town = tenant.platform
     with traffic_of(tenant) as traffic:
-        move_id = begin(tenant, Model.BRIDGE)
+        move_id = begin(tenant, Model.BRIDGE, "alpha")
         act(move_id)
         seen = traffic.requests
         until(lambda: traffic.requests > seen or bool(traffic.errors), what="it works on")

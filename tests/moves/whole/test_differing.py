@@ -44,7 +44,7 @@ NONE = -1
 @pytest.fixture(scope="module")
 def resident(town: PlatformUnderTest) -> Iterator[TenantUnderTest]:
     """A tenant that nobody moves but a test's own processes."""
-    tenant = town.tenant(Model.POOL)
+    tenant = town.tenant(Model.POOL, server="alpha")
     with workers_alone(town):
         yield tenant
 
@@ -78,7 +78,7 @@ def _arriving_with_a_row_too_few(tenant: TenantUnderTest, small_rows: int | None
     town = tenant.platform
     told = town.data / "told"
     told.unlink(missing_ok=True)
-    move_id = begin(tenant, Model.BRIDGE)
+    move_id = begin(tenant, Model.BRIDGE, "alpha")
     with ThreadPoolExecutor(1) as others:
         work = others.submit(
             as_service_user,
