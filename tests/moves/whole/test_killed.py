@@ -138,6 +138,8 @@ def test_a_worker_is_killed_in_every_phase_and_whoever_tidies_up_takes_it_where_
             ended = _tidied(town, move_id)
     assert ended is (Phase.DONE if passed else Phase.CALLED_OFF)
     assert passed or RULES[phase].after_crash is not Way.FORWARD
+    # It was compared before the switch: nobody can be cut off in the midst of that.
+    assert not passed or phase in RETURNED or move_of(town, move_id).verified
     assert_nothing_lost(traveller, traffic)
     lives_in, switches = (was, 2) if phase in RETURNED else (target, 1) if passed else (was, 0)
     assert_one_home(traveller, lives_in, epoch + switches)
