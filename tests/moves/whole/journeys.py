@@ -71,10 +71,10 @@ def cancel(tenant: TenantUnderTest) -> None:
         moving.cancel(session, tenants.get(session, tenant.id, lock=True), "tests")
 
 
-def settle(tenant: TenantUnderTest) -> None:
-    """Give up the home that was left."""
+def settle(tenant: TenantUnderTest) -> UUID:
+    """Give up the home that was left; the move's id."""
     with transaction(tenant.platform.engine) as session:
-        moving.settle(session, tenants.get(session, tenant.id, lock=True), "tests")
+        return moving.settle(session, tenants.get(session, tenant.id, lock=True), "tests").id
 
 
 def move_of(platform: PlatformUnderTest, move_id: UUID) -> MoveRow:

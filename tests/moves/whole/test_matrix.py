@@ -24,7 +24,7 @@ from control_plane.registry.fleet import FleetBusyError
 from control_plane.registry.tables import TenantRow
 from control_plane.registry.workflows import TIDY_MOVE, Workflows
 from control_plane.tenants import closing, moving, rotating, service
-from tests.moves.whole.journeys import end_workflow_of, moved
+from tests.moves.whole.journeys import end_workflow_of, moved, settle
 from tests.platform_under_test import PlatformUnderTest, TenantUnderTest
 from tests.provisioning import worker
 from tests.provisioning.wishes import NoWorkflows
@@ -116,6 +116,8 @@ def neighbours(town: PlatformUnderTest) -> Iterator[Neighbours]:
         for each in (there.mover, there.one, there.other):
             end_workflow_of(town, each.id)
         yield there
+        move = settle(there.mover)
+        as_service_user(town.data, worker.carry_out, town.settings, move, TIDY_MOVE)
 
 
 @contextmanager

@@ -14,7 +14,7 @@ from control_plane.domain.moving import Phase
 from control_plane.domain.tenant import Model
 from control_plane.registry.workflows import MOVE, TIDY_MOVE
 from control_plane.routing.refusals import TooSlowError
-from tests.moves.whole.journeys import AT_ONCE, assert_one_home, begin, cancel, move_of, wait_for
+from tests.moves.whole.journeys import AT_ONCE, assert_one_home, begin, cancel, move_of, settle, wait_for
 from tests.moves.whole.moments import carry_out_or_fail, carry_out_when_told
 from tests.moves.whole.traffic import assert_nothing_lost, traffic_of
 from tests.platform_under_test import PlatformUnderTest, TenantUnderTest
@@ -78,9 +78,12 @@ def test_a_long_read_of_the_tenants_own_is_named_until_the_app_ends_it(town: Pla
         with pytest.raises(TooSlowError):
             reading.result()
         work.result()
-    move = move_of(town, move_id)
-    assert (move.phase, move.reason) == (Phase.KEPT, None)
+        move = move_of(town, move_id)
+        assert (move.phase, move.reason) == (Phase.KEPT, None)
+        settle(tenant)
+        as_service_user(town.data, carry_out_or_fail, town.settings, move_id, TIDY_MOVE, None)
     assert_nothing_lost(tenant, traffic)
+    assert_one_home(tenant, Model.BRIDGE, 2)
 
 
 def test_a_reporting_tool_that_reads_for_long_keeps_nobody_waiting_but_the_broom(town: PlatformUnderTest) -> None:
