@@ -10,13 +10,13 @@ import pytest
 
 from control_plane.domain.route import Role
 from control_plane.domain.tenant import Model, Plan, Status
-from control_plane.registry import move_runs, servers, tenants
+from control_plane.registry import move_runs, moves, servers, tenants
 from control_plane.registry.engine import transaction
 from control_plane.registry.servers import WARM
 from control_plane.tenants import service
 from tests.cli.shell import Shell
 from tests.moves.whole.journeys import assert_one_home
-from tests.platform_under_test import PlatformUnderTest, TenantUnderTest
+from tests.platform_under_test import PlatformUnderTest, TenantUnderTest, copyhold
 from tests.waiting import until
 
 pytestmark = pytest.mark.slow
@@ -122,3 +122,12 @@ def test_a_server_used_more_than_another_gives_some_away_and_then_no_more(
     with transaction(town.engine) as session:
         moved = tenants.find(session, told["moves"][0]["tenant"]).id
     assert where(town, moved)[0] == "beta"
+    copyhold("tenant", "move", told["moves"][0]["tenant"], "--settle", "--yes", "--data", str(town.data))
+    until(lambda: open_moves(town, moved) == [], what="what it has left goes")
+
+
+def open_moves(town: PlatformUnderTest, tenant_id: UUID) -> list[str]:
+    """What is open of its moves."""
+    with transaction(town.engine) as session:
+        move = moves.open_of(session, tenant_id)
+        return [move.phase] if move is not None else []
