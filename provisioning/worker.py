@@ -29,6 +29,7 @@ from provisioning.due import erasing_when_due
 from provisioning.estate import Estate
 from provisioning.inside import Inside
 from provisioning.measuring import measuring
+from provisioning.moves.bounds import wait_for_thaw
 from provisioning.moves.gauging import gauging_slots
 from provisioning.moves.keeping import keeping_ways_back
 from provisioning.steps import Tools
@@ -41,6 +42,8 @@ QUEUE_POLL_S = 1.0
 """It is woken as well: see `waking`."""
 LISTEN_S = 0.2
 """So long at most until the end of the worker is noticed."""
+THAW_S = 5.0
+"""So long at most does a worker that ends wait until nobody is frozen by it."""
 AT_ONCE = 8
 AT_ONCE_A_SERVER = 4
 """So that one that is slow, or gone, does not hold up the others' work."""
@@ -140,6 +143,8 @@ def _watching(life_line: psycopg.Connection[Any], worker_id: str, bell: Bell) ->
                     due = time.monotonic() + WATCH_S
             except Exception as error:  # noqa: BLE001 - unwatched it would work on what another may have taken over
                 log.error("life_line_lost", worker=worker_id, error=type(error).__name__)
+                # Nobody could thaw a tenant before the control database is back. Without it nobody is switched.
+                wait_for_thaw(THAW_S)
                 os._exit(70)
 
     life_line.execute(sql.SQL("LISTEN {}").format(sql.Identifier(WORK_CHANNEL)))

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 import signal
+from contextlib import suppress
 from pathlib import Path
 
 from tests.platform_under_test import PlatformUnderTest
 from tests.waiting import until
 
-POOLER = "pooler"
+POOLER, REDIS = "pooler", "redis"
 FAST, IMMEDIATE = signal.SIGINT, signal.SIGQUIT
 """How PostgreSQL is stopped: at once but in order, or without a word to anybody."""
 
@@ -35,6 +36,30 @@ def pooler(platform: PlatformUnderTest) -> int:
     return 0
 
 
+def redis(platform: PlatformUnderTest) -> int:
+    """The process of Redis; 0 when there is none."""
+    for entry in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            if (entry / "cwd").readlink() == platform.layout.redis:
+                return int(entry.name)
+    return 0
+
+
+def stop(platform: PlatformUnderTest, part: str) -> None:
+    """End a part without a word, whose supervisor is held still, and wait until it is gone."""
+    process = _process(platform, part)
+    assert process, f"{part} is there"
+    os.kill(process, signal.SIGKILL if part in {POOLER, REDIS} else IMMEDIATE)
+    until(lambda: _has_ended(process), what=f"{part} is gone")
+
+
+def _has_ended(process: int) -> bool:
+    try:
+        return (Path("/proc") / str(process) / "stat").read_text().rpartition(")")[2].split()[0] == "Z"
+    except OSError:
+        return True
+
+
 def restart(platform: PlatformUnderTest, part: str, how: signal.Signals) -> None:
     """Stop a server or the pooler, and wait until the platform has started it again."""
     before = _process(platform, part)
@@ -43,8 +68,9 @@ def restart(platform: PlatformUnderTest, part: str, how: signal.Signals) -> None
 
 
 def _process(platform: PlatformUnderTest, part: str) -> int:
-    return pooler(platform) if part == POOLER else postmaster(platform, part)
+    named = {POOLER: pooler, REDIS: redis}.get(part)
+    return named(platform) if named is not None else postmaster(platform, part)
 
 
 def _ready(platform: PlatformUnderTest, part: str) -> bool:
-    return part == POOLER or platform.layout.provider.is_ready(part)
+    return part in {POOLER, REDIS} or platform.layout.provider.is_ready(part)

@@ -7,7 +7,7 @@ import shutil
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -101,6 +101,8 @@ class PlatformUnderTest:
 
     data: Path
     port: int
+    others: dict[str, Callable[[str], psycopg.Connection[Any]]] = field(default_factory=dict)
+    """Servers that are not its own, by name: how a test gets into a database there, as the superuser."""
     _clients: list[httpx.Client] = field(default_factory=list)
 
     @cached_property
@@ -204,6 +206,8 @@ class PlatformUnderTest:
 
     def superuser(self, server: str, database: str) -> psycopg.Connection[Any]:
         """A direct superuser's connection in autocommit; use it as a context manager."""
+        if server in self.others:
+            return self.others[server](database)
         dsn = SOCKETS.dsn(self.server(server), database, "postgres")
         return psycopg.connect(dsn, autocommit=True, prepare_threshold=None)
 

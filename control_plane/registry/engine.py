@@ -44,6 +44,11 @@ def control_engine(dsn: str, *, timeout_s: float, pool_size: int = 5) -> Engine:
             "connect_timeout": max(2, int(timeout_s)),
             "options": f"-c statement_timeout={int(timeout_s * 1000)} -c idle_in_transaction_session_timeout=60000",
             "application_name": "copyhold",
+            # One that is cut off without a word is noticed as soon; over a unix socket none of this matters.
+            "keepalives_idle": max(1, int(timeout_s)),
+            "keepalives_interval": 1,
+            "keepalives_count": 3,
+            "tcp_user_timeout": int(timeout_s * 1000),
         },
     )
 

@@ -11,12 +11,13 @@ from uuid import UUID
 
 from sqlalchemy import Connection, Engine, func, or_, select, update
 from sqlalchemy.exc import SQLAlchemyError
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import Session, aliased
 
 from control_plane.domain.errors import NotFoundError, UnavailableError
 from control_plane.domain.moving import ENDED, MOVING, PASSED, Phase, enter
 from control_plane.registry.engine import explained
 from control_plane.registry.tables import DatabaseRow, HomeRow, MoveRow, TenantRow, WorkflowRow
+from control_plane.registry.workflows import TIDY_MOVE
 
 FILLING, CURRENT, KEPT, LEFT = "filling", "current", "kept", "left"
 """States of homes; see HomeRow."""
@@ -169,13 +170,19 @@ def with_a_way_back(session: Session, move_id: UUID | None = None) -> Sequence[U
 def waiting(session: Session, again_after: timedelta, limit: int) -> Sequence[MoveRow]:
     """Open moves that nobody works on and that are to go on by now, locked.
 
-    Those that are kept, when their time has come; others when what worked on them has ended, or failed so long ago.
-    Those that somebody else has locked are left to them.
+    Those that are kept, when their time has come; others when what worked on them has ended, or failed so long ago: a
+    second at first, twice as long each time, and `again_after` at most. Those that somebody else has locked are left
+    to them.
     """
+    failures = aliased(WorkflowRow)
+    failed = select(func.count()).where(
+        failures.subject == MoveRow.id, failures.kind == TIDY_MOVE, failures.state == "failed"
+    )
+    rest = func.least(again_after, timedelta(seconds=1) * func.power(2, func.least(failed.scalar_subquery(), 16)))
     idle = or_(
         WorkflowRow.id.is_(None),
         WorkflowRow.state == "done",
-        (WorkflowRow.state == "failed") & (WorkflowRow.ended_at < func.now() - again_after),
+        (WorkflowRow.state == "failed") & (WorkflowRow.ended_at < func.now() - rest),
     )
     kept = MoveRow.phase == str(Phase.KEPT)
     due = or_(

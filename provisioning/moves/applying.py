@@ -15,6 +15,7 @@ from provisioning.moves.places import Place, target_of
 from provisioning.moves.progress import applied
 from provisioning.moves.statements import TableWriter
 from provisioning.moves.tables import Table
+from provisioning.roles import Connection
 
 STATEMENTS_A_TRIP = 500
 CHANGES_A_TRANSACTION = 5_000
@@ -66,6 +67,11 @@ class Applier:
                 raise NotBegunError
             ignore_triggers(connection)
             yield cls(Pipeline(connection, meanwhile), name, place, target.schema, tables, tenant_id)
+
+    @property
+    def connection(self) -> Connection:
+        """To the target."""
+        return self._pipeline.connection
 
     @property
     def round_trips(self) -> int:

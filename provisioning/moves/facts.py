@@ -21,7 +21,7 @@ from provisioning.moves.trips import end_of
 from provisioning.roles import Connection
 
 _OLDEST = """
-SELECT a.pid, a.usename, a.datname, extract(epoch FROM clock_timestamp() - a.xact_start)::float
+SELECT a.pid, a.usename, a.datname, coalesce(extract(epoch FROM clock_timestamp() - a.xact_start), 0)::float
   FROM pg_stat_activity a
  WHERE a.backend_xid IS NOT NULL AND a.pid <> pg_backend_pid()
  ORDER BY a.xact_start LIMIT 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import suppress
+from datetime import datetime
 from uuid import UUID
 
 import psycopg
@@ -13,9 +14,12 @@ OPEN, READY, FROZEN, CLOSED = "open", "ready", "frozen", "closed"
 _LOCK = "SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))"
 _FREEZE = """
 UPDATE tenancy.fences SET state = 'frozen', changed_at = now() WHERE tenant_id = %s AND epoch = %s AND state = 'open'
+RETURNING changed_at
 """
 _THAW = """
-UPDATE tenancy.fences SET state = 'open', changed_at = now() WHERE tenant_id = %s AND epoch = %s AND state = 'frozen'
+UPDATE tenancy.fences SET state = 'open', changed_at = now()
+ WHERE tenant_id = %(tenant)s AND epoch = %(epoch)s AND state = 'frozen'
+   AND (%(since)s::timestamptz IS NULL OR changed_at = %(since)s)
 """
 _PUT = """
 INSERT INTO tenancy.fences (tenant_id, epoch, state) VALUES (%s, %s, %s)
@@ -33,8 +37,10 @@ SELECT a.pid, a.usename, coalesce(a.state, 'active'), extract(epoch FROM clock_t
 """
 
 
-def freeze(connection: Connection, tenant_id: UUID, epoch: int, within_ms: int) -> bool:
-    """Keep out whoever comes from now on, once all who are inside have left; False when they do not within that time.
+def freeze(connection: Connection, tenant_id: UUID, epoch: int, within_ms: int) -> datetime | None:
+    """Keep out whoever comes from now on, once all who are inside have left; None when they do not within that time.
+
+    What is returned tells this freeze from any other, for `thaw`.
 
     While it waits so does whoever wants in. psycopg.errors.NoDataFound when the fence is not open at that epoch.
     """
@@ -42,15 +48,17 @@ def freeze(connection: Connection, tenant_id: UUID, epoch: int, within_ms: int) 
         with connection.transaction():
             connection.execute(f"SET LOCAL lock_timeout = {within_ms}")
             connection.execute(_LOCK, [str(tenant_id)])
-            if connection.execute(_FREEZE, [tenant_id, epoch]).rowcount != 1:
+            row = connection.execute(_FREEZE, [tenant_id, epoch]).fetchone()
+            if row is None:
                 raise psycopg.errors.NoDataFound("the fence is not open")
-        return True
-    return False
+        since: datetime = row[0]
+        return since
+    return None
 
 
-def thaw(connection: Connection, tenant_id: UUID, epoch: int) -> None:
-    """Let in again whoever `freeze` keeps out; any other state stays."""
-    connection.execute(_THAW, [tenant_id, epoch])
+def thaw(connection: Connection, tenant_id: UUID, epoch: int, since: datetime | None = None) -> None:
+    """Let in again whoever `freeze` keeps out; any other state stays, and any freeze but that of `since`, if told."""
+    connection.execute(_THAW, {"tenant": tenant_id, "epoch": epoch, "since": since})
 
 
 def put(connection: Connection, tenant_id: UUID, epoch: int, state: str) -> None:

@@ -76,6 +76,11 @@ class Follower:
             with suppress(SourceGoneError):
                 stream.confirm(applier.applied, now=True)
 
+    @property
+    def connections(self) -> tuple[Connection, Connection]:
+        """To the source and to the target."""
+        return self.stream.connection, self.applier.connection
+
     def pump(self, wait_s: float = PUMP_S) -> bool:
         """Apply and commit what has come, for PUMP_S at most, waiting `wait_s` for something; False if nothing came."""
         frame = self.stream.read(wait_s)

@@ -23,7 +23,7 @@ class Pipeline:
     """
 
     def __init__(self, connection: Connection, meanwhile: Callable[[], None] = lambda: None) -> None:
-        self._connection = connection
+        self.connection = connection
         self._pgconn = connection.pgconn
         self._meanwhile = meanwhile
         self._prepared: dict[bytes, bytes] = {}
@@ -38,7 +38,7 @@ class Pipeline:
 
     def send(self, statement: bytes, parameters: Sequence[bytes | None] = (), *, tag: bytes | None = None) -> None:
         """Send a statement, prepared at its first time. It must end with that command tag (`UPDATE 1`), if any."""
-        with at_target(self._connection):
+        with at_target(self.connection):
             name = self._prepared.get(statement)
             if name is None:
                 name = self._prepared[statement] = b"mover_%d" % len(self._prepared)
@@ -52,7 +52,7 @@ class Pipeline:
         self.round_trips += 1
         failed: psycopg.Error | None = None
         differing: tuple[bytes, bytes] | None = None
-        with at_target(self._connection):
+        with at_target(self.connection):
             self._pgconn.pipeline_sync()
             self._pgconn.flush()
             while (result := self._result()) is None or result.status != pq.ExecStatus.PIPELINE_SYNC:

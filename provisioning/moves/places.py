@@ -33,8 +33,6 @@ SETTINGS = {
     "idle_session_timeout": "0",
     "wal_sender_timeout": f"{SENDER_TIMEOUT_S}s",
 }
-# A network that is cut without a word is noticed; over a unix socket none of this matters.
-_ALIVE = {"keepalives_idle": "10", "keepalives_interval": "5", "keepalives_count": "3", "tcp_user_timeout": "30000"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,7 +54,7 @@ class Place:
     def _conninfo(self) -> str:
         told = str(conninfo_to_dict(self.dsn).get("options") or "")
         options = " ".join([told, *(f"-c {name}={value}" for name, value in SETTINGS.items())]).strip()
-        return make_conninfo(self.dsn, options=options, client_encoding="UTF8", **_ALIVE)
+        return make_conninfo(self.dsn, options=options, client_encoding="UTF8")
 
 
 @contextmanager

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
+from datetime import datetime
 from uuid import UUID
 
 import psycopg
@@ -26,7 +27,7 @@ from provisioning.building import Place
 from provisioning.estate import Estate
 from provisioning.inside import Inside
 from provisioning.moves import fences, progress
-from provisioning.moves.bounds import cut_after
+from provisioning.moves.bounds import FrozenTooLongError, SilentError, cut_after, freezing
 from provisioning.moves.comparing import Difference, Sum, differences, sums
 from provisioning.moves.errors import NotCaughtUpError, at_source, at_target
 from provisioning.moves.fences import FROZEN, OPEN, READY
@@ -49,6 +50,8 @@ FREEZE_GIVE_UP_S = 90.0
 """Three times as long as the app's longest transaction."""
 FROZEN_S = 3.0
 """So long at most is a tenant frozen; less than its requests wait."""
+SILENT_S = FROZEN_S + 1.0
+"""So long when a server says nothing at all."""
 FROZEN_TRIES = 5
 SMALL_ROWS = 5_000
 """So many are compared before the switch, in some ten milliseconds; more than these on two snapshots after it."""
@@ -91,7 +94,7 @@ class HandOver:
     compare_first: bool = False
     """Whether both homes are compared before the switch, which keeps the tenant waiting, and not after it."""
     bound_s: float | None = None
-    """How long at most the tenant is kept waiting for the rest; None where `Bringing` has bounds of its own."""
+    """How long at most the tenant is kept waiting for the rest; None for as long as a stream may take."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,6 +107,8 @@ class Bringing:
     """For so many seconds, when the tenant could not be frozen and is served."""
     bring_rest: Callable[[Connection, Connection], object]
     """Frozen, with connections to both: nobody writes any more, and the new home gets all that the old one has."""
+    connections: Sequence[Connection] = ()
+    """Those of its own that it waits for meanwhile."""
 
 
 def by_stream(follower: Follower, epoch: int, check: Callable[[], None]) -> Bringing:
@@ -112,6 +117,7 @@ def by_stream(follower: Follower, epoch: int, check: Callable[[], None]) -> Brin
         get_close=lambda old: catch_up(follower, old, check),
         meanwhile=follower.pump,
         bring_rest=lambda _old, _new: follower.wait_for_fence(epoch, FROZEN, deadline_s=FROZEN_S),
+        connections=follower.connections,
     )
 
 
@@ -132,6 +138,14 @@ class _Hands:
     old_view: Connection
     new_view: Connection
     new_tables: Sequence[Table] = field(default_factory=tuple)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Freeze:
+    """When it began, by this process's clock; and by the server's, which tells it from others."""
+
+    began: float
+    since: datetime
 
 
 def catch_up(follower: Follower, source: Connection, check: Callable[[], None]) -> None:
@@ -157,21 +171,12 @@ def hand_over(work: HandOver, bringing: Bringing) -> Outcome:
             fences.put(hands.new, tenant_id, epoch + 1, READY)
         # Through the pooler: those who come first would wait for its first connection there.
         work.inside.try_out(work.trip.route_to(work.new, epoch + 1))
-        for left in reversed(range(FROZEN_TRIES)):
-            began = _freeze(work, bringing, hands)
-            try:
-                with cut_after(work.bound_s, (hands.old, hands.new, hands.old_view, hands.new_view)):
-                    seen = _last_changes(work, bringing, hands)
-            except BaseException as error:
-                _thaw(work, hands)
-                if isinstance(error, NotCaughtUpError) and left:
-                    continue
-                raise
-            break
-        _switch(work, seen is not None, lambda: _thaw(work, hands))
+        with freezing():
+            frozen, seen = _frozen(work, bringing, hands)
+            _switch(work, seen is not None, lambda: _thaw(work, hands, frozen))
         with at_target(hands.new):
             fences.put(hands.new, tenant_id, epoch + 1, OPEN)
-        stall_ms = (time.monotonic() - began) * 1000
+        stall_ms = (time.monotonic() - frozen.began) * 1000
         with suppress(psycopg.Error):
             fences.shut(hands.old, tenant_id)
         return Outcome(stall_ms=stall_ms, differing=seen if seen is not None else _compared(work, hands))
@@ -188,15 +193,32 @@ def _hands(work: HandOver) -> Iterator[_Hands]:
         yield _Hands(old=opened[0], new=opened[1], old_view=views[0], new_view=views[1], new_tables=there)
 
 
-def _freeze(work: HandOver, bringing: Bringing, hands: _Hands) -> float:
-    """When it began; all who were inside have left."""
+def _frozen(work: HandOver, bringing: Bringing, hands: _Hands) -> tuple[_Freeze, Sequence[Difference] | None]:
+    """Frozen, with everything in the new home; how the two differ, as far as that was looked at."""
+    waited_for = hands.old, hands.new, hands.old_view, hands.new_view, *bringing.connections
+    bound_s, error = (SILENT_S, SilentError) if work.bound_s is None else (work.bound_s, FrozenTooLongError)
+    for left in reversed(range(FROZEN_TRIES)):
+        freeze = _freeze(work, bringing, hands)
+        try:
+            with cut_after(bound_s, waited_for, error):
+                return freeze, _last_changes(work, bringing, hands)
+        except BaseException as failed:
+            _thaw(work, hands, freeze)
+            if not (isinstance(failed, NotCaughtUpError) and left):
+                raise
+    raise AssertionError
+
+
+def _freeze(work: HandOver, bringing: Bringing, hands: _Hands) -> _Freeze:
+    """All who were inside have left."""
     tenant_id, until = work.trip.tenant_id, time.monotonic() + FREEZE_GIVE_UP_S
     while True:
         bringing.get_close(hands.old)
         began = time.monotonic()
         with at_source(hands.old):
-            if fences.freeze(hands.old, tenant_id, work.trip.epoch, FREEZE_WAIT_MS):
-                return began
+            since = fences.freeze(hands.old, tenant_id, work.trip.epoch, FREEZE_WAIT_MS)
+        if since is not None:
+            return _Freeze(began=began, since=since)
         with work.estate.builder(work.old.server).admin(work.old.database.name) as admin:
             waits_for = fences.who_is_inside(admin, tenant_id)
         with work.held.transaction() as session:
@@ -207,13 +229,14 @@ def _freeze(work: HandOver, bringing: Bringing, hands: _Hands) -> float:
         bringing.meanwhile(FREEZE_PAUSE_S)
 
 
-def _thaw(work: HandOver, hands: _Hands) -> None:
+def _thaw(work: HandOver, hands: _Hands, freeze: _Freeze) -> None:
+    """Of this freeze alone: who has lost the tenant's lock meanwhile must not thaw another's."""
     try:
-        fences.thaw(hands.old, work.trip.tenant_id, work.trip.epoch)
+        fences.thaw(hands.old, work.trip.tenant_id, work.trip.epoch, freeze.since)
     except psycopg.Error:
         # Over another connection, then; a server that is gone is thawed by whoever tidies up.
         with suppress(psycopg.Error, CopyholdError), source_of(end_of(work.estate, work.old)) as again:
-            fences.thaw(again, work.trip.tenant_id, work.trip.epoch)
+            fences.thaw(again, work.trip.tenant_id, work.trip.epoch, freeze.since)
 
 
 def _last_changes(work: HandOver, bringing: Bringing, hands: _Hands) -> Sequence[Difference] | None:

@@ -60,7 +60,8 @@ def after_failure(estate: Estate, move_id: UUID, reason: str) -> None:
         phase = Phase(row.phase)
         if RULES[phase].after_crash is Way.NOWHERE:
             return
-        row.reason = reason
+        if phase is not Phase.CALLING_OFF:  # then it is on record why it was called off
+            row.reason = reason
     if phase in {Phase.KEPT, Phase.CLEANING}:
         return
     try:

@@ -88,7 +88,7 @@ def cut_off(monkeypatch: pytest.MonkeyPatch) -> list[int]:
             # As when the mover is killed: what was sent may or may not be carried out, and nobody hears of it.
             pipeline._pgconn.pipeline_sync()
             pipeline._pgconn.flush()
-            pipeline._connection.close()
+            pipeline.connection.close()
         round_trip(pipeline)
 
     monkeypatch.setattr(Pipeline, "round_trip", trip)

@@ -21,6 +21,7 @@ from control_plane.registry.engine import transaction
 from control_plane.registry.tables import DatabaseRow
 from control_plane.tenants import service
 from tests.platform_under_test import PlatformUnderTest, TenantUnderTest, running_platform
+from tests.servers.apart import Apart
 from tests.servers.remote import RemoteServer, remote_server
 from tests.waiting import until
 
@@ -87,10 +88,11 @@ class Far:
 
 
 @contextmanager
-def far_platform() -> Iterator[Far]:
+def far_platform(network: Apart | None = None) -> Iterator[Far]:
     """Both, for as long as the block lasts; no tenant is there yet."""
-    with remote_server() as remote, running_platform() as platform:
+    with remote_server(network=network) as remote, running_platform() as platform:
         far = Far(platform=platform, remote=remote)
+        platform.others[NAME] = remote.superuser
         far.enter()
         yield far
 

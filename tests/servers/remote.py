@@ -25,6 +25,7 @@ from provisioning.providers.binaries import environment_for_servers, newest_post
 from provisioning.roles import BACKUP, MIGRATOR, MOVER
 from tests.folders import new_folder
 from tests.platform_under_test import free_port
+from tests.servers.apart import Apart
 from tests.servers.certificates import Authority, Certificate
 from tests.waiting import until
 
@@ -32,9 +33,9 @@ HOST = "127.0.0.1"
 ADMIN = "keeper"
 SUPERUSER = "postgres"
 SERVICE_USER = "postgres"
+AS_SERVICE_USER = ("setpriv", f"--reuid={SERVICE_USER}", f"--regid={SERVICE_USER}", "--init-groups")
 ENDED_WITHIN_S = 30
 OPTIONS = {
-    "listen_addresses": HOST,
     "unix_socket_permissions": "0700",
     "ssl": "on",
     "ssl_cert_file": "server.pem",
@@ -46,10 +47,10 @@ OPTIONS = {
     "timezone": "UTC",
     "lc_messages": "C",
 }
-RULES = f"""\
-local    all          {SUPERUSER}                 trust
-hostssl  replication  copyhold_mover  {HOST}/32  scram-sha-256
-hostssl  all          all             {HOST}/32  scram-sha-256
+RULES = """\
+local    all          {superuser}                 trust
+hostssl  replication  copyhold_mover  {whence}/32  scram-sha-256
+hostssl  all          all             {whence}/32  scram-sha-256
 """
 
 Connection = psycopg.Connection[Any]
@@ -75,11 +76,22 @@ class RemoteServer:
     folder: Path
     port: int
     authority: Authority
-    host: str = HOST
+    network: Apart | None = None
+    """Where it runs; None: on this machine, as everything else."""
     admin: str = ADMIN
     passwords: dict[str, str] = field(default_factory=dict)
     """Of its administrator and, where they were made, of the platform's roles that log in."""
     process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def host(self) -> str:
+        """Its address."""
+        return self.network.there if self.network is not None else HOST
+
+    @property
+    def rules(self) -> str:
+        """Its pg_hba.conf."""
+        return RULES.format(superuser=SUPERUSER, whence=self.network.here if self.network is not None else HOST)
 
     @property
     def ca(self) -> str:
@@ -129,7 +141,7 @@ class RemoteServer:
         """Have another authority sign for it from now on."""
         self.authority = authority
         self.ca_file.write_text(authority.pem)
-        self.present(authority.certificate())
+        self.present(authority.certificate(self.host))
 
     def present(self, certificate: Certificate) -> None:
         """Have it show that certificate from now on."""
@@ -140,17 +152,22 @@ class RemoteServer:
 
     def allow(self, rules: str) -> None:
         """Have it let in by those lines of pg_hba.conf, its superuser besides."""
-        self._write("pg_hba.conf", rules + RULES.splitlines()[0] + "\n")
+        self._write("pg_hba.conf", rules + self.rules.splitlines()[0] + "\n")
         with self.superuser() as superuser:
             superuser.execute("SELECT pg_reload_conf()")
 
     def start(self) -> None:
         """Start it and wait until it answers."""
         options = OPTIONS | {"port": str(self.port), "unix_socket_directories": str(self.folder)}
+        command = [
+            str(newest_postgres().program("postgres")),
+            f"-D{self.data}",
+            *(f"--{name}={value}" for name, value in (options | {"listen_addresses": self.host}).items()),
+        ]
         with (self.folder / "log").open("ab") as log:
             self.process = subprocess.Popen(
-                [newest_postgres().program("postgres"), "-D", self.data, *(f"--{k}={v}" for k, v in options.items())],
-                user=_user(),
+                self.network.inside(*AS_SERVICE_USER, *command) if self.network is not None else command,
+                user=None if self.network is not None else _user(),
                 cwd=self.folder,
                 env=environment_for_servers(),
                 stdin=subprocess.DEVNULL,
@@ -189,14 +206,16 @@ class RemoteServer:
 
 
 @contextmanager
-def remote_server(*, prepared: bool = True, settings: Mapping[str, str] | None = None) -> Iterator[RemoteServer]:
+def remote_server(
+    *, prepared: bool = True, settings: Mapping[str, str] | None = None, network: Apart | None = None
+) -> Iterator[RemoteServer]:
     """A new server, stopped and deleted at the end of the block.
 
     `prepared`: its superuser has made the platform's roles. Without it there is the administrator alone. The catalogue
     of its databases is as PostgreSQL made it in both cases. `settings` go into postgresql.conf.
     """
     folder = new_folder("ch-remote-")
-    server = RemoteServer(folder=folder, port=free_port(), authority=Authority())
+    server = RemoteServer(folder=folder, port=free_port(), authority=Authority(), network=network)
     try:
         folder.chmod(0o755)
         server.ca_file.write_text(server.ca)
@@ -239,8 +258,8 @@ def _initialise(server: RemoteServer, settings: Mapping[str, str]) -> None:
         capture_output=True,
         check=True,
     )
-    certificate = server.authority.certificate()
-    server._write("pg_hba.conf", RULES)
+    certificate = server.authority.certificate(server.host)
+    server._write("pg_hba.conf", server.rules)
     server._write("server.pem", certificate.pem)
     server._write("server.key", certificate.key)
     server._write("postgresql.conf", "".join(f"{name} = '{value}'\n" for name, value in settings.items()))

@@ -57,6 +57,13 @@ def test_by_tcp_it_is_tls_the_servers_name_and_a_password(doors: Doors) -> None:
     assert Path(str(facts["sslrootcert"])).read_text() == BY_TCP.ca
 
 
+def test_by_tcp_a_network_that_is_cut_is_noticed_within_half_a_minute(doors: Doors) -> None:
+    facts = conninfo_to_dict(doors.dsn(BY_TCP, "pool_1", MIGRATOR))
+    idle, interval, count = (int(facts[f"keepalives_{word}"] or 0) for word in ("idle", "interval", "count"))
+    assert 0 < idle + interval * count <= 30
+    assert facts["tcp_user_timeout"] == "30000"
+
+
 def test_without_certificates_of_its_own_it_is_whom_the_machine_believes(doors: Doors) -> None:
     facts = conninfo_to_dict(doors.dsn(replace(BY_TCP, ca=""), "pool_1", MIGRATOR))
     assert (facts["sslmode"], facts["sslrootcert"]) == ("verify-full", "system")

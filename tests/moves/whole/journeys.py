@@ -137,7 +137,7 @@ class Traces:
 def traces_of(tenant: TenantUnderTest) -> Traces:
     """As they are now."""
     traces = Traces(rows={}, fences={}, leftovers=[])
-    for server in SERVERS:
+    for server in (*SERVERS, *tenant.platform.others):
         with tenant.platform.superuser(server, "postgres") as admin:
             query = "SELECT slot_name FROM pg_replication_slots WHERE slot_name LIKE %s"
             traces.leftovers.extend(f"slot {name}" for (name,) in admin.execute(query, [f"%{tenant.id.hex}"]))

@@ -1,0 +1,76 @@
+"""A freeze ends in time even when a server says nothing, and nobody ends a freeze of somebody else's."""
+
+from __future__ import annotations
+
+import threading
+from uuid import UUID
+
+import pytest
+
+from control_plane.domain.tenant import Model
+from provisioning.moves import fences
+from provisioning.moves.bounds import SilentError, cut_after, freezing, wait_for_thaw
+from provisioning.moves.places import source_of
+from tests.moves.conftest import NewHome
+from tests.moves.homes import Home
+
+WITHIN_MS = 200
+STATE = "SELECT state FROM tenancy.fences WHERE tenant_id = %(tenant)s"
+
+
+@pytest.fixture
+def there(home: NewHome) -> Home:
+    return home(Model.POOL)
+
+
+def test_whoever_waits_for_a_silent_server_is_cut_off(there: Home) -> None:
+    with source_of(there.place) as silent, source_of(there.place) as other:
+        with pytest.raises(SilentError), cut_after(0.1, [silent], SilentError):
+            silent.execute("SELECT pg_sleep(60)")
+        assert other.execute("SELECT 1").fetchone() == (1,)
+
+
+def test_nothing_is_cut_when_it_ends_in_time(there: Home) -> None:
+    with source_of(there.place) as connection:
+        with cut_after(60, [connection], SilentError):
+            connection.execute("SELECT 1")
+        assert connection.execute("SELECT 1").fetchone() == (1,)
+
+
+def test_one_that_is_closed_already_is_no_matter(there: Home) -> None:
+    with source_of(there.place) as closed, source_of(there.place) as silent:
+        closed.close()
+        with pytest.raises(SilentError), cut_after(0.1, [closed, silent], SilentError):
+            silent.execute("SELECT pg_sleep(60)")
+
+
+def test_a_freeze_is_ended_by_whoever_made_it_alone(there: Home, tenant: UUID) -> None:
+    with source_of(there.place) as connection:
+        first = fences.freeze(connection, tenant, 1, WITHIN_MS)
+        fences.thaw(connection, tenant, 1)
+        second = fences.freeze(connection, tenant, 1, WITHIN_MS)
+        assert first is not None
+        assert second is not None
+        fences.thaw(connection, tenant, 1, first)
+        assert there.ask(STATE, tenant=tenant) == [("frozen",)]
+        fences.thaw(connection, tenant, 1, second)
+        assert there.ask(STATE, tenant=tenant) == [("open",)]
+
+
+def test_a_worker_that_ends_waits_until_nobody_is_frozen() -> None:
+    assert wait_for_thaw(0)
+    thawing = threading.Event()
+
+    def freeze() -> None:
+        with freezing():
+            frozen.set()
+            thawing.wait(30)
+
+    frozen = threading.Event()
+    thread = threading.Thread(target=freeze)
+    thread.start()
+    frozen.wait(30)
+    assert not wait_for_thaw(0)
+    thawing.set()
+    assert wait_for_thaw(30)
+    thread.join()
