@@ -103,7 +103,7 @@ def _is_behind(shell: Shell) -> None:
 
 def _is_planned(shell: Shell) -> None:
     plan = shell("migrate", "plan", "--json").json
-    assert plan.keys() == {"steps", "blocked_by", "there_already", "ahead"}
+    assert plan.keys() == {"steps", "blocked_by", "there_already", "ahead", "ways_back_lost"}
     assert {tuple(sorted(step)) for step in plan["steps"]} == {tuple(sorted(STEP | {"wave"}))}
     assert f"{len(plan['steps'])} targets to migrate" in shell("migrate", "plan").out
     assert shell("migrate", "plan", "--to", "0001", "--json").json["steps"] == []

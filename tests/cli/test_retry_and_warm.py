@@ -27,10 +27,11 @@ def test_a_failure_is_shown_and_gone_on_with(shell: Shell, platform: PlatformUnd
     company = platform.tenant("pool")
     with without_its_fence(company):
         said = shell("tenant", "suspend", company.slug)
-    assert (said.code, said.error) == (1, "The home has no fence for this tenant.")
+    why = "The home has no fence for this tenant."
+    assert (said.code, said.error) == (1, f"{why}; once that is put right: copyhold tenant retry {company.slug}")
     shown = shell("tenant", "show", company.slug, "--json").json["workflow"]
-    assert (shown["kind"], shown["state"], shown["error"]) == ("suspend", "failed", said.error)
-    assert f"suspend failed: {said.error}" in shell("tenant", "show", company.slug).out
+    assert (shown["kind"], shown["state"], shown["error"]) == ("suspend", "failed", why)
+    assert f"suspend failed: {why}" in shell("tenant", "show", company.slug).out
     again = shell("tenant", "retry", company.slug, "--json").json
     assert (again["status"], again["workflow"]["state"], again["workflow"]["error"]) == ("suspended", "done", None)
 

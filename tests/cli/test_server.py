@@ -29,7 +29,7 @@ def test_servers_are_listed_with_what_they_hold(shell: Shell) -> None:
 
 def test_a_server_is_shown_with_its_databases(shell: Shell) -> None:
     shown = shell("server", "show", "alpha", "--json").json
-    assert shown.keys() == LISTED | {"databases", "ready", "failure", "instance"}
+    assert shown.keys() == LISTED | {"databases", "ready", "failure", "instance", "catalogue"}
     assert {row["name"] for row in shown["databases"]} == {"pool_1", "bridge_1"}
     assert sum(row["homes"] for row in shown["databases"]) == shown["tenants"]
     assert "pool_1" in shell("server", "show", "alpha").out
