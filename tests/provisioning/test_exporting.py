@@ -361,6 +361,8 @@ def test_bytes_are_base64_and_a_json_with_lines_is_one_line(platform: PlatformUn
     export_id = wanted(tenant, to=tmp_path)
     estate = replace(platform.estate, app=replace(platform.estate.app, metadata=metadata))  # type: ignore[type-var]
     writing.write(estate, export_id)
+    with platform.home_of(tenant) as home:
+        home.execute("DROP TABLE blobs")
     (row,) = lines(written(platform, export_id), "blobs")
     assert base64.b64decode(row["content"]) == content
     assert row["document"] == {"a": 1, "b": "x\ny"}
