@@ -31,8 +31,9 @@ run_lint() {
     [ -z "$failed_checks" ] || die "failed:${failed_checks%,}"
 }
 
-# A file's tests stay with one process, in their order: they share what they start.
-both_cores='-n 2 --dist loadfile'
+# A file's tests stay with one process, in their order: they share what they start. Files go out in the order of
+# tests/conftest.py. One process more than there are cores: many tests wait.
+both_cores='-n 3 --dist loadfile --no-loadscope-reorder'
 
 # run_tests SETUP_SECONDS [quick] ARGS…
 run_tests() {

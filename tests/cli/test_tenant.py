@@ -174,7 +174,7 @@ def test_the_same_command_again_goes_on_with_a_tenant_that_failed(
             bridge.execute("DROP EVENT TRIGGER closed")
     assert failed.code == 1
     assert "choose home" in failed.out
-    assert failed.error == "closed for building"
+    assert failed.error == f"closed for building; once that is put right: copyhold tenant retry {slug}"
     assert (other.code, other.error) == (1, f"{slug!r} is being made for another owner")
     assert own_shell("tenant", "show", slug, "--json").json["failure"] == "closed for building"
     again = own_shell(*command, "--email", "ann@globex.example", "--json").json

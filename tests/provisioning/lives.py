@@ -6,6 +6,7 @@ import json
 import re
 import sys
 from collections.abc import Mapping
+from datetime import timedelta
 from pathlib import Path
 from typing import Any, ClassVar
 from uuid import UUID, uuid4
@@ -18,12 +19,12 @@ from control_plane.domain.lifecycle import TransitionError
 from control_plane.domain.moving import Phase
 from control_plane.domain.route import Role
 from control_plane.domain.tenant import Model, Plan, Status
-from control_plane.registry import exports, placing, servers, tenants, warm, workflow_records
+from control_plane.registry import dry_runs, exports, placing, servers, tenants, warm, workflow_records
 from control_plane.registry import workflows as kinds
 from control_plane.registry.engine import transaction
 from control_plane.registry.servers import READY
 from control_plane.registry.tables import WorkflowRow
-from control_plane.tenants import exporting, moving, rotating, service
+from control_plane.tenants import exporting, foretelling, moving, rotating, service
 from migrations.fleet.chains import HOME
 from provisioning.exports import manifest
 from tests.moves.whole import journeys
@@ -312,6 +313,35 @@ class TidyMove(MoveBack):
         journeys.assert_one_home(self.tenant, Model.BRIDGE, 2, served=False)
 
 
+class Foretell(Life):
+    """What a move would do is found out; nothing is done."""
+
+    kind = kinds.FORETELL
+
+    def wish(self) -> UUID:
+        settings = self.platform.settings
+        with transaction(self.platform.engine) as session:
+            row = tenants.get(session, self.tenant.id)
+            self.dry_run_id = foretelling.ask(
+                session,
+                self.platform.workflows,
+                row,
+                "tests",
+                model=Model.SILO,
+                server=None,
+                undo_window=timedelta(hours=1),
+                allow_freeze=False,
+                full_at=settings.limits.full_at,
+            )
+        return self.dry_run_id
+
+    def check(self, undisturbed: TenantUnderTest) -> None:
+        with transaction(self.platform.engine) as session:
+            told = dry_runs.get(session, self.dry_run_id).told
+        assert told is not None
+        assert (told["to"], told["objections"]) == ("silo on beta", [])
+
+
 LIVES: Mapping[str, type[Life]] = {
     life.kind: life
     for life in (
@@ -328,6 +358,7 @@ LIVES: Mapping[str, type[Life]] = {
         Move,
         MoveBack,
         TidyMove,
+        Foretell,
     )
 }
 """By kind."""
