@@ -14,12 +14,13 @@ import structlog
 from sqlalchemy import Engine
 
 from control_plane.registry import move_runs
-from control_plane.registry.engine import ControlDatabaseError, transaction
+from control_plane.registry.engine import transaction
 from control_plane.registry.placing import FullAt
 from control_plane.registry.workflows import Workflows
 from control_plane.settings import Settings
 from control_plane.tenants import closing, moving, relocating
 from provisioning.exports.tidying import delete_old
+from provisioning.rounds import going_round
 
 LOOK_S = 1.0
 TIDY_S = 60.0
@@ -28,34 +29,24 @@ log = structlog.get_logger()
 
 
 @contextmanager
-def erasing_when_due(engine: Engine, workflows: Workflows, settings: Settings, actor: str) -> Iterator[None]:
+def seeing_to_what_is_due(engine: Engine, workflows: Workflows, settings: Settings, actor: str) -> Iterator[None]:
     """Look every second, for exports every minute, for as long as the block lasts; any number of workers may."""
-    stopping = threading.Event()
+    tidied = -TIDY_S
 
-    def look() -> None:
-        tidied = -TIDY_S
-        while not stopping.wait(LOOK_S):
-            try:
-                with transaction(engine) as session:
-                    begun = closing.erase_due(session, workflows, actor)
-                    moving.tidy_due(session, workflows, actor)
-                for slug in begun:
-                    log.info("tenant_erasing", slug=slug)
-                begin_moves(engine, workflows, settings.limits.full_at)
-                if time.monotonic() - tidied >= TIDY_S:
-                    tidied = time.monotonic()
-                    delete_old(engine, settings, actor)
-            except Exception as error:  # noqa: BLE001 - whatever it is, it is looked again: nobody else would
-                if not isinstance(error, ControlDatabaseError):
-                    log.error("due_not_looked_at", error=type(error).__name__)
+    def look(_stopping: threading.Event) -> None:
+        nonlocal tidied
+        with transaction(engine) as session:
+            begun = closing.erase_due(session, workflows, actor)
+            moving.tidy_due(session, workflows, actor)
+        for slug in begun:
+            log.info("tenant_erasing", slug=slug)
+        begin_moves(engine, workflows, settings.limits.full_at)
+        if time.monotonic() - tidied >= TIDY_S:
+            tidied = time.monotonic()
+            delete_old(engine, settings, actor)
 
-    thread = threading.Thread(target=look, name="due", daemon=True)
-    thread.start()
-    try:
+    with going_round("due", LOOK_S, look):
         yield
-    finally:
-        stopping.set()
-        thread.join(timeout=5)
 
 
 def begin_moves(engine: Engine, workflows: Workflows, full_at: FullAt) -> None:

@@ -14,10 +14,11 @@ from sqlalchemy import func, select, update
 from control_plane.domain.server import Server
 from control_plane.doors import NoDoorError
 from control_plane.registry import servers
-from control_plane.registry.engine import ControlDatabaseError, transaction
+from control_plane.registry.engine import transaction
 from control_plane.registry.tables import ServerRow
 from provisioning import catalogues
 from provisioning.estate import Estate
+from provisioning.rounds import going_round
 
 EVERY = timedelta(minutes=10)
 """A thousand databases are a third of a million files to look at: a second of one core."""
@@ -59,24 +60,13 @@ def measure_all(estate: Estate) -> dict[str, str]:
 @contextmanager
 def measuring(estate: Estate) -> Iterator[None]:
     """Measure each server every ten minutes for as long as the block lasts; of several workers one does."""
-    stopping = threading.Event()
 
-    def look() -> None:
-        while not stopping.wait(LOOK_S):
-            try:
-                while (server := _claim(estate)) is not None and not stopping.is_set():
-                    measure(estate, server)
-            except Exception as error:  # noqa: BLE001 - whatever it is, it is looked again: nobody else would
-                if not isinstance(error, ControlDatabaseError):
-                    log.warning("server_not_measured", error=type(error).__name__)
+    def look(stopping: threading.Event) -> None:
+        while (server := _claim(estate)) is not None and not stopping.is_set():
+            measure(estate, server)
 
-    thread = threading.Thread(target=look, name="measure", daemon=True)
-    thread.start()
-    try:
+    with going_round("measure", LOOK_S, look):
         yield
-    finally:
-        stopping.set()
-        thread.join(timeout=5)
 
 
 def _claim(estate: Estate) -> Server | None:

@@ -25,7 +25,7 @@ from control_plane.registry.workflows import APPLICATION, QUEUE, WORK_CHANNEL, D
 from control_plane.routing.announcing import Announcer
 from migrations.fleet import gate
 from provisioning import steps, warming, workflows
-from provisioning.due import erasing_when_due
+from provisioning.due import seeing_to_what_is_due
 from provisioning.estate import Estate
 from provisioning.inside import Inside
 from provisioning.measuring import measuring
@@ -76,7 +76,7 @@ def running(estate: Estate) -> Iterator[None]:
             with (
                 dequeuing(engine, queue, bell),
                 _watching(life_line, settings.worker_id, bell),
-                erasing_when_due(estate.engine, started, settings, steps.ACTOR),
+                seeing_to_what_is_due(estate.engine, started, settings, steps.ACTOR),
                 measuring(estate),
                 keeping_ways_back(estate),
                 gauging_slots(estate),

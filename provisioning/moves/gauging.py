@@ -5,15 +5,17 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 
 import psycopg
 import structlog
 
 from control_plane.doors import NoDoorError
 from control_plane.registry import move_figures, servers
-from control_plane.registry.engine import ControlDatabaseError, transaction
+from control_plane.registry.engine import transaction
 from control_plane.registry.move_figures import Slots
 from provisioning.estate import Estate
+from provisioning.rounds import going_round
 
 LOOK_S = 5.0
 # A slot that has been thrown off keeps nothing: it has no restart_lsn.
@@ -27,23 +29,8 @@ log = structlog.get_logger()
 @contextmanager
 def gauging_slots(estate: Estate) -> Iterator[None]:
     """Look every few seconds for as long as the block lasts."""
-    stopping = threading.Event()
-
-    def go_round() -> None:
-        while not stopping.wait(LOOK_S):
-            try:
-                gauge(estate, stopping)
-            except Exception as error:  # noqa: BLE001 - whatever it is, it is looked again: nobody else would
-                if not isinstance(error, ControlDatabaseError):
-                    log.error("slots_not_gauged", error=type(error).__name__)
-
-    thread = threading.Thread(target=go_round, name="slots", daemon=True)
-    thread.start()
-    try:
+    with going_round("slots", LOOK_S, partial(gauge, estate)):
         yield
-    finally:
-        stopping.set()
-        thread.join(timeout=5)
 
 
 def gauge(estate: Estate, stopping: threading.Event | None = None) -> None:

@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from uuid import UUID
 
 import psycopg
@@ -19,7 +20,7 @@ from sqlalchemy.exc import DBAPIError
 from control_plane.domain.errors import CopyholdError
 from control_plane.domain.moving import Phase
 from control_plane.registry import moves
-from control_plane.registry.engine import ControlDatabaseError, transaction
+from control_plane.registry.engine import transaction
 from control_plane.registry.moves import MoveBusyError
 from provisioning.estate import Estate
 from provisioning.moves.errors import (
@@ -33,6 +34,7 @@ from provisioning.moves.errors import (
 )
 from provisioning.moves.trips import end_of, read
 from provisioning.moves.ways import moved_tables, way_back
+from provisioning.rounds import going_round
 
 ROUND_S = 5.0
 TURN_S = 10.0
@@ -53,23 +55,8 @@ log = structlog.get_logger()
 @contextmanager
 def keeping_ways_back(estate: Estate) -> Iterator[None]:
     """Go round until the block ends; any number of workers may."""
-    stopping = threading.Event()
-
-    def go_round() -> None:
-        while not stopping.wait(ROUND_S):
-            try:
-                _round(estate, stopping)
-            except Exception as error:  # noqa: BLE001 - whatever it is, the next round is gone: nobody else would
-                if not isinstance(error, ControlDatabaseError):
-                    log.error("ways_back_not_kept", error=type(error).__name__)
-
-    thread = threading.Thread(target=go_round, name="ways-back", daemon=True)
-    thread.start()
-    try:
+    with going_round("ways-back", ROUND_S, partial(_round, estate)):
         yield
-    finally:
-        stopping.set()
-        thread.join(timeout=5)
 
 
 def _round(estate: Estate, stopping: threading.Event) -> None:

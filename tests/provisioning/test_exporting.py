@@ -32,7 +32,7 @@ from control_plane.registry.workflows import EXPORT
 from control_plane.tenants import exporting
 from control_plane.tenants.closing import ErasingError
 from control_plane.tenants.exporting import ExportFolderError, NothingToExportError
-from provisioning.due import erasing_when_due
+from provisioning.due import seeing_to_what_is_due
 from provisioning.exports import manifest
 from provisioning.exports import write as writing
 from provisioning.exports.content import UnknownContentError, content_of
@@ -212,7 +212,7 @@ def test_after_its_days_an_export_is_deleted_and_nothing_else(platform: Platform
     delete_old(platform.engine, platform.settings, "tests")
     assert folders[old].exists(), "nobody has said that they go"
     settings = platform.settings.model_copy(update={"export_days": 7})
-    with erasing_when_due(platform.engine, platform.workflows, settings, "tests"):
+    with seeing_to_what_is_due(platform.engine, platform.workflows, settings, "tests"):
         until(lambda: found(platform, half).state == exports.DELETED, what="the old ones are deleted")
     assert [found(platform, each).state for each in folders] == ["deleted", "done", "deleted", "done"]
     assert [folders[each].exists() for each in folders] == [False, True, False, True]
