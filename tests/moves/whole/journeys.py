@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
@@ -135,25 +137,36 @@ class Traces:
 
 
 def traces_of(tenant: TenantUnderTest) -> Traces:
-    """As they are now."""
+    """As they are now; what other tenants' moves drop meanwhile has nothing of this one."""
     traces = Traces(rows={}, fences={}, leftovers=[])
     for server in (*SERVERS, *tenant.platform.others):
         with tenant.platform.superuser(server, "postgres") as admin:
             query = "SELECT slot_name FROM pg_replication_slots WHERE slot_name LIKE %s"
             traces.leftovers.extend(f"slot {name}" for (name,) in admin.execute(query, [f"%{tenant.id.hex}"]))
         for database in _databases(tenant.platform, server):
-            with tenant.platform.superuser(server, database) as connection:
+            gone = _unless_it_is_gone(tenant.platform, server, database)
+            with gone, tenant.platform.superuser(server, database) as connection:
                 _look(connection, database, tenant.id, traces)
     return traces
+
+
+@contextmanager
+def _unless_it_is_gone(platform: PlatformUnderTest, server: str, database: str) -> Iterator[None]:
+    try:
+        yield
+    except psycopg.OperationalError:
+        if database in _databases(platform, server):
+            raise
 
 
 def _look(connection: psycopg.Connection[Any], database: str, tenant_id: UUID, traces: Traces) -> None:
     for schema, table in connection.execute(TABLES).fetchall():
         query = sql.SQL("SELECT count(*) FROM {} WHERE tenant_id = %s").format(sql.Identifier(schema, table))
-        ((count,),) = connection.execute(query, [tenant_id]).fetchall()
-        if count:
-            place = f"{database}.{schema}"
-            traces.rows[place] = traces.rows.get(place, 0) + count
+        with suppress(psycopg.errors.UndefinedTable):
+            ((count,),) = connection.execute(query, [tenant_id]).fetchall()
+            if count:
+                place = f"{database}.{schema}"
+                traces.rows[place] = traces.rows.get(place, 0) + count
     for epoch, state in connection.execute(FENCE, [tenant_id]):
         traces.fences[database] = (epoch, state)
     traces.leftovers.extend(what for (what,) in connection.execute(LEFTOVERS, {"like": f"%{tenant_id.hex}"}))
