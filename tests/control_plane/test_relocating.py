@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
+import threading
+from collections.abc import Mapping
+from typing import Any
 from uuid import UUID
 
 import pytest
 from sqlalchemy import select
+from sqlalchemy.orm import Session
 
+from control_plane.api.admin import move_run_work
 from control_plane.domain.ids import new_id
 from control_plane.domain.moving import Phase
 from control_plane.domain.names import SHARED_SCHEMA
@@ -90,6 +97,49 @@ async def test_a_server_is_drained_two_at_a_time_until_nobody_lives_there(plane:
     assert (found["state"], found["moved"], found["left"], found["stays"]) == ("done", 3, 0, [])
     listed = (await ops.get("/admin/move-runs")).json()["items"]
     assert [each["id"] for each in listed] == [run["id"]]
+
+
+async def test_a_run_is_followed_as_it_goes_each_change_of_a_move_told_once(
+    plane: ControlPlane, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = (await plane.staff().post("/admin/servers/alpha/drain", json=NOT_KEPT)).json()
+    work(plane, run["id"])
+    seen: Mapping[UUID, tuple[Any, ...]] = {}
+    told = []
+    for ended in (None, None, "tenant-0", "tenant-1"):
+        if ended is not None:
+            end(plane, ended)
+        with transaction(plane.engine) as session:
+            found = move_run_work.look(session, UUID(run["id"]), seen)
+        seen = found.seen
+        told.append([(move.tenant, move.phase) for move in found.moves])
+    asked, done = Phase.REQUESTED, Phase.DONE
+    assert told == [[("tenant-0", asked), ("tenant-1", asked)], [], [("tenant-0", done)], [("tenant-1", done)]]
+
+    look, looked = move_run_work.look, threading.Event()
+
+    def looking(session: Session, run_id: UUID, seen: Mapping[UUID, tuple[Any, ...]]) -> move_run_work.Look:
+        found = look(session, run_id, seen)
+        looked.set()
+        return found
+
+    monkeypatch.setattr(move_run_work, "look", looking)
+    following = asyncio.create_task(plane.staff(StaffRole.SUPPORT).get(f"/admin/move-runs/{run['id']}/events"))
+    assert await asyncio.to_thread(looked.wait, 30)
+    work(plane, run["id"])
+    end(plane, "tenant-2")
+    work(plane, run["id"])
+    answer = await following
+    assert answer.headers["content-type"].partition(";")[0] == "application/x-ndjson"
+    events = [json.loads(line) for line in answer.text.splitlines()]
+    assert [(each["event"], each.get("tenant")) for each in events[:3]] == [
+        ("run", None),
+        ("move", "tenant-0"),
+        ("move", "tenant-1"),
+    ]
+    assert (events[0]["state"], events[0]["moved"]) == ("open", 2)
+    assert (events[-2]["event"], events[-2]["tenant"], events[-2]["phase"]) == ("move", "tenant-2", "done")
+    assert (events[-1]["event"], events[-1]["state"], events[-1]["moved"]) == ("end", "done", 3)
 
 
 async def test_draining_again_goes_on_with_the_open_run_at_the_new_pace(plane: ControlPlane) -> None:
@@ -206,7 +256,8 @@ async def test_support_looks_and_moves_nobody(plane: ControlPlane) -> None:
     for path in ("/admin/servers/alpha/drain", "/admin/servers/alpha/drain/cancel", "/admin/rebalance"):
         assert (await support.post(path, json={})).status_code == 403, path
     assert (await support.post("/admin/servers/alpha/drain/preview", json={})).status_code == 200
-    assert (await support.get(f"/admin/move-runs/{UNKNOWN_ID}")).status_code == 404
+    for path in (f"/admin/move-runs/{UNKNOWN_ID}", f"/admin/move-runs/{UNKNOWN_ID}/events"):
+        assert (await support.get(path)).status_code == 404, path
     assert (await support.post("/admin/servers/nowhere/drain/preview", json={})).status_code == 404
     assert (await support.post("/admin/rebalance/preview", json={"at_once": 0})).status_code == 422
     with transaction(plane.engine) as session:

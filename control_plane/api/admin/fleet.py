@@ -8,8 +8,9 @@ from fastapi import APIRouter, Response
 from fastapi.responses import StreamingResponse
 
 from control_plane.api.admin import fleet_work as work
-from control_plane.api.admin.fleet_following import DOCUMENTED, Followed, followed
+from control_plane.api.admin.fleet_following import DOCUMENTED, followed
 from control_plane.api.admin.fleet_schemas import FleetOut, NewRun, RunDetails, RunList, RunOut
+from control_plane.api.admin.following import Followed
 from control_plane.api.desk import AsOps, AsSupport
 from control_plane.api.errors import problems
 from control_plane.api.inputs import PAGE_ROWS, Limit, PathId

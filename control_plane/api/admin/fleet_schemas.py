@@ -148,9 +148,3 @@ class EndEvent(RunOut):
     """The last line: the run has ended."""
 
     event: Literal["end"] = "end"
-
-
-class AgainEvent(Output):
-    """The last line of a stream that has lasted long enough: the run goes on, ask again."""
-
-    event: Literal["again"] = "again"

@@ -6,7 +6,7 @@ from fastapi import APIRouter, Response
 from fastapi.responses import StreamingResponse
 
 from control_plane.api.admin import workflow_work as work
-from control_plane.api.admin.fleet_following import Followed
+from control_plane.api.admin.following import Followed
 from control_plane.api.admin.schemas import WorkflowOut
 from control_plane.api.admin.workflow_following import DOCUMENTED, followed
 from control_plane.api.desk import AsOps, AsSupport
