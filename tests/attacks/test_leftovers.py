@@ -88,31 +88,52 @@ def test_settings_of_a_session_are_gone_for_the_next_tenant(thief: Connection, p
         assert (pool.secret,) in ask(prey, "SELECT subject FROM conversations")
 
 
-SLOW = {
-    "cursors": [f"DECLARE c{number} CURSOR WITH HOLD FOR SELECT 1" for number in range(3000)],
-    "statements": [f"PREPARE p{number} AS SELECT 1" for number in range(3000)],
-    "settings": [f"SET probe.s{number} = 'x'" for number in range(1500)],
-}
+TIME_OUT = "20ms"
+"""What the reset must not run into: far less than what is slow takes, and long enough for what is asked before it."""
+SLOW = [f"PREPARE p{number} AS SELECT 1" for number in range(20_000)]
+A_MESSAGE = 100
+"""How many of them go at once: the server keeps the whole message with each."""
 
 
-TRIES = 5
+def leave_slow(connection: Connection, pair: Pair, *settings: str) -> int:
+    """A visit of the thief after which the reset is slow; the settings take hold at its very end."""
+    enter(connection, pair.thief)
+    for start in range(0, len(SLOW), A_MESSAGE):
+        ask(connection, "; ".join(SLOW[start : start + A_MESSAGE]))
+    process = process_of(connection)
+    ask(connection, "; ".join((*settings, "COMMIT")))
+    return process
 
 
-@pytest.mark.parametrize("what", SLOW)
+@pytest.mark.slow
 def test_a_reset_that_was_made_slow_does_not_run_into_a_time_out_that_was_left_behind(
-    thief: Connection, prey: Connection, pool: Pair, what: str
+    thief: Connection, prey: Connection, pool: Pair
 ) -> None:
-    """PgBouncer does not notice a reset that fails, and hands the connection on as it is.
+    """PgBouncer does not notice a reset that fails, and hands the connection on as it is."""
+    poison = ("work_mem = '64kB'", "row_security = off", f"statement_timeout = '{TIME_OUT}'")
+    process = leave_slow(thief, pool, *(f"SET SESSION {setting}" for setting in poison))
+    found = "SELECT pg_backend_pid(), current_setting('work_mem'), current_setting('statement_timeout')"
+    assert ask(prey, found) == [(process, "4MB", "15s")]
 
-    A millisecond may also pass before the reset has begun, where the machine has other things to do: hence the tries.
-    """
-    poison = "SET SESSION work_mem = '64kB'; SET SESSION row_security = off; SET SESSION statement_timeout = 1"
-    for _ in range(TRIES):
-        process = leave(thief, pool, ";".join(SLOW[what]), poison)
-        found = "SELECT pg_backend_pid(), current_setting('work_mem'), current_setting('statement_timeout')"
-        if ask(prey, found) == [(process, "4MB", "15s")]:
-            return
-    raise AssertionError("the next one finds what was left behind")
+
+@pytest.mark.slow
+def test_a_reset_that_was_made_slow_does_not_run_into_a_time_out_that_the_login_has_been_given(
+    narrow: ScratchPooler, silo: Pair
+) -> None:
+    """Every login may change its own settings, and RESET ALL brings back what it has been given."""
+    home = home_of(silo.thief)
+    with login_at(narrow.platform, home, Door.SERVER) as login:
+        ask(login, f"ALTER ROLE CURRENT_USER SET statement_timeout = '{TIME_OUT}'")
+        try:
+            narrow.apply(pool_size=1)
+            with through(narrow, silo) as before, through(narrow, silo) as after:
+                process = leave_slow(before, silo, "SET SESSION work_mem = '64kB'")
+                # Within a visit, which begins with a time-out of its own.
+                with visit(after, silo.thief):
+                    found = "SELECT pg_backend_pid(), current_setting('work_mem'), count(*) FROM pg_prepared_statements"
+                    assert ask(after, found) == [(process, "4MB", 0)]
+        finally:
+            ask(login, "ALTER ROLE CURRENT_USER SET statement_timeout = '15s'")
 
 
 def test_past_the_pooler_they_would_stay(platform: PlatformUnderTest, pool: Pair) -> None:
