@@ -127,6 +127,21 @@ def test_erasing_takes_the_tenants_rows_and_no_others(guests: tuple[Home, Home],
         assert there.rows(tenant) == NOTHING
 
 
+def test_erasing_takes_no_row_that_lies_at_the_same_place_of_another_partition(
+    pool: Home, tenant: UUID, neighbour: UUID
+) -> None:
+    for each, at in ((tenant, "2025-05-05"), (neighbour, "2026-06-06")):
+        pool.do(
+            "INSERT INTO events (tenant_id, id, at, what) VALUES (%(tenant)s, %(id)s, %(at)s, 'x')",
+            tenant=each,
+            id=new_id(),
+            at=at,
+        )
+    erase_tenant(pool.place, tenant)
+    assert pool.rows(tenant) == NOTHING
+    assert len(pool.rows(neighbour)["events"]) == 1
+
+
 def test_a_table_that_others_write_to_can_be_published_and_they_go_on(
     pool: Home, home: NewHome, tenant: UUID, neighbour: UUID
 ) -> None:
