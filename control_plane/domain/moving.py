@@ -112,6 +112,8 @@ MOVING = frozenset(phase for phase, rules in RULES.items() if rules.moving)
 """In these the tenant is on its way."""
 GOING = frozenset({Phase.PREPARING, Phase.COPYING, Phase.FOLLOWING, Phase.FREEZING})
 """In these a home to be has been chosen, and the tenant does not live in it yet."""
+BEFORE_THE_SWITCH = frozenset({Phase.FREEZING, Phase.RETURNING})
+"""In these the route is about to lead to another home. The roll's feed tells of them: migrations/control."""
 PASSED = frozenset({Phase.SWITCHED, Phase.KEPT, Phase.RETURNING, Phase.RETURNED, Phase.CLEANING, Phase.DONE})
 """In these the point of no return lies behind the move."""
 

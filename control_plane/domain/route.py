@@ -68,6 +68,8 @@ class Route:
     needs: str | None = None
     """The oldest revision that an app has to know to work with the home; see domain.compatibility."""
     keys: tuple[ApiKey, ...] = ()
+    next_home: Home | None = None
+    """Where it is about to be led to, while it is moved: to be looked at, never to be entered."""
 
     @cached_property
     def as_json(self) -> str:

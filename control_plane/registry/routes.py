@@ -6,9 +6,10 @@ from collections.abc import Iterable
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Select, select
-from sqlalchemy.orm import Session
+from sqlalchemy import Select, case, select
+from sqlalchemy.orm import Session, aliased
 
+from control_plane.domain.moving import BEFORE_THE_SWITCH, Phase
 from control_plane.domain.route import ApiKey, Home, Role, Route
 from control_plane.domain.tenant import Model, Plan, Status
 from control_plane.registry.tables import (
@@ -17,6 +18,7 @@ from control_plane.registry.tables import (
     DatabaseRow,
     FeedRow,
     HomeRow,
+    MoveRow,
     RevisionRow,
     RouteRow,
     TargetRow,
@@ -49,13 +51,27 @@ def route_of(session: Session, tenant_id: UUID) -> Route | None:
 
 
 def _tenants() -> Select[*tuple[Any, ...]]:
+    there, its_database = aliased(HomeRow), aliased(DatabaseRow)
+    next_id = case((MoveRow.phase == str(Phase.FREEZING), MoveRow.target_id), else_=MoveRow.source_id)
     return (
-        select(TenantRow, RouteRow.epoch, HomeRow.schema, DatabaseRow, TargetRow.revision, RevisionRow.needs)
+        select(
+            TenantRow,
+            RouteRow.epoch,
+            HomeRow.schema,
+            DatabaseRow,
+            TargetRow.revision,
+            RevisionRow.needs,
+            there.schema,
+            its_database,
+        )
         .outerjoin(RouteRow, RouteRow.tenant_id == TenantRow.id)
         .outerjoin(HomeRow, HomeRow.id == RouteRow.home_id)
         .outerjoin(DatabaseRow, DatabaseRow.id == HomeRow.database_id)
         .outerjoin(TargetRow, (TargetRow.database_id == HomeRow.database_id) & (TargetRow.schema == HomeRow.schema))
         .outerjoin(RevisionRow, RevisionRow.name == TargetRow.revision)
+        .outerjoin(MoveRow, (MoveRow.tenant_id == TenantRow.id) & MoveRow.phase.in_(BEFORE_THE_SWITCH))
+        .outerjoin(there, there.id == next_id)
+        .outerjoin(its_database, its_database.id == there.database_id)
     )
 
 
@@ -66,19 +82,19 @@ def _read(session: Session, tenants: Select[*tuple[Any, ...]], keys: Select[ApiK
     for row in session.scalars(keys):
         keys_of.setdefault(row.tenant_id, []).append(_key(row))
     return [
-        _route(tenant, epoch, schema, database, revision, needs, keys_of.get(tenant.id, ()))
-        for tenant, epoch, schema, database, revision, needs in found
+        _route(tenant, epoch, _home(schema, database), revision, needs, keys_of.get(tenant.id, ()), _home(*after))
+        for tenant, epoch, schema, database, revision, needs, *after in found
     ]
 
 
 def _route(
     tenant: TenantRow,
     epoch: int | None,
-    schema: str | None,
-    database: DatabaseRow | None,
+    home: Home | None,
     revision: str | None,
     needs: str | None,
     keys: Iterable[ApiKey],
+    next_home: Home | None,
 ) -> Route:
     return Route(
         tenant_id=tenant.id,
@@ -90,12 +106,15 @@ def _route(
         epoch=epoch or 0,
         revision=revision,
         needs=needs,
-        home=_home(database, schema) if database is not None and schema is not None else None,
+        home=home,
         keys=tuple(keys),
+        next_home=next_home,
     )
 
 
-def _home(database: DatabaseRow, schema: str) -> Home:
+def _home(schema: str | None, database: DatabaseRow | None) -> Home | None:
+    if database is None or schema is None:
+        return None
     return Home(
         database_id=database.id,
         alias=database.alias,

@@ -120,6 +120,10 @@ class ConnectionSource:
         idle = len(self._idle)
         return SourceState(idle=idle, lent=self._count - idle, waiting=len(self._waiters), most=self._most)
 
+    def idle_of(self, key: Key) -> int:
+        """How many idle connections there are of that key."""
+        return len(self._idle_of.get(key, ()))
+
     async def borrow(self, key: Key) -> LentConnection:
         """A connection for `key`, idle or new. BusyError when too many wait or the wait is too long."""
         connection = self._take_idle(key)

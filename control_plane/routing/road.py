@@ -37,6 +37,7 @@ from control_plane.routing.endings import close, commit, leave, refuse_unless_wh
 from control_plane.routing.feed import Roll
 from control_plane.routing.gates import Gates
 from control_plane.routing.guard import check_home
+from control_plane.routing.looks import Looks
 from control_plane.routing.opening import BEGIN, Opening, send_opening
 from control_plane.routing.refusals import (
     BusyError,
@@ -119,7 +120,7 @@ class Road:
             wait_s=limits.connection_wait_s,
             look_s=limits.connect_timeout_s + 1,
         )
-        self._checked: set[tuple[UUID, str, str | None]] = set()
+        self._looks = Looks(self._look, lambda home: self.source.idle_of(_key_of(home)))
         self._changed = asyncio.Event()
         self._reload_lock, self._reload_began = asyncio.Lock(), 0.0
         # A thread of its own: one that hangs on a silent control database must not be one that others need.
@@ -178,10 +179,11 @@ class Road:
         }
         for home, route in shared.values():
             with contextlib.suppress(HomeDownError, TooSlowError, BusyError):
-                await self._check(home, route)
+                await self._looks.once(home, route)
 
     async def close(self) -> None:
         """Close idle connections and the rest as they come back."""
+        self._looks.close()
         await self.source.close()
         await self._engine.dispose()
         await self.throttle.close()
@@ -246,7 +248,7 @@ class Road:
 
     async def _begin_once(self, route: Route, mode: Mode, master: str) -> _Inside:
         home = _home_of(route)
-        await self._check(home, route)
+        await self._looks.once(home, route)
         session = AsyncSession(
             self._engine, sync_session_class=TenantSession, tenant_id=route.tenant_id, expire_on_commit=False
         )
@@ -272,10 +274,7 @@ class Road:
         write = begin_message if home.sealed_password is None else bound_begin
         return write(token, home.schema, limits.statement_timeout_s)
 
-    async def _check(self, home: Home, route: Route) -> None:
-        mark = (home.database_id, home.schema, route.revision)
-        if mark in self._checked:
-            return
+    async def _look(self, home: Home, route: Route) -> None:
         connection = await self._connect(home)
         try:
             begin = partial(bounded_begin, self.settings.limits.statement_timeout_s)
@@ -288,7 +287,6 @@ class Road:
             raise (translated(error) or HomeDownError()) from error
         finally:
             await asyncio.shield(close(connection))
-        self._checked.add(mark)
 
     async def _connect(self, home: Home) -> AsyncConnection:
         mark = _bound_for.set(home)
@@ -349,6 +347,7 @@ class Road:
     def _announce_change(self) -> None:
         self._changed.set()
         self._changed = asyncio.Event()
+        self._looks.ahead(self.roll.snapshot.awaited)
 
 
 def refuse_unless_served(route: Route) -> None:

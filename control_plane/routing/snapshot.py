@@ -38,26 +38,31 @@ class RollSnapshot:
     taken_at: float
     by_id: Mapping[UUID, Route] = field(default_factory=dict)
     by_slug: Mapping[str, Route] = field(default_factory=dict)
+    awaited: tuple[Route, ...] = ()
+    """Those that are about to lead to another home."""
 
     @classmethod
     def of(cls, routes: Iterable[Route], version: int) -> RollSnapshot:
         """A snapshot of exactly these routes."""
         by_id = {route.tenant_id: route for route in routes}
-        return cls._indexed(by_id, version)
+        return cls._indexed(by_id, version, by_id.values())
 
     @classmethod
-    def _indexed(cls, by_id: dict[UUID, Route], version: int) -> RollSnapshot:
+    def _indexed(cls, by_id: dict[UUID, Route], version: int, maybe_awaited: Iterable[Route]) -> RollSnapshot:
         live = {route.slug: route for route in by_id.values()}
         return cls(
             version=version,
             taken_at=time.time(),
             by_id=MappingProxyType(by_id),
             by_slug=MappingProxyType(live),
+            awaited=tuple(route for route in maybe_awaited if route.next_home is not None),
         )
 
     def changed(self, routes: Iterable[Route], version: int) -> RollSnapshot:
         """This snapshot with those tenants as they are now."""
-        return self._indexed({**self.by_id, **{route.tenant_id: route for route in routes}}, version)
+        new = {route.tenant_id: route for route in routes}
+        still = [route for route in self.awaited if route.tenant_id not in new]
+        return self._indexed({**self.by_id, **new}, version, [*still, *new.values()])
 
     def shuts_out(self, before: RollSnapshot) -> bool:
         """Whether somebody is refused here for good, or until further notice, who was not in `before`."""

@@ -9,16 +9,17 @@ from uuid import UUID
 
 import psycopg
 import pytest
-from sqlalchemy import event, select, text
+from sqlalchemy import event, select, text, update
 from sqlalchemy.orm import Session
 
 from control_plane.domain.ids import new_id
+from control_plane.domain.moving import Phase
 from control_plane.domain.route import Role
 from control_plane.domain.tenant import Model, Plan, Status
 from control_plane.entitlements import change_plan
-from control_plane.registry import fleet, keys, routes, tenants
+from control_plane.registry import fleet, keys, moves, routes, servers, tenants
 from control_plane.registry.engine import transaction
-from control_plane.registry.tables import ApiKeyRow, DatabaseRow, HomeRow, RouteRow, TenantRow
+from control_plane.registry.tables import ApiKeyRow, DatabaseRow, HomeRow, MoveRow, RouteRow, TenantRow
 from tests.registry.roll import ACTOR, Roll
 
 Change = Callable[[Session, UUID], None]
@@ -53,23 +54,28 @@ def of_a_revoked_key(session: Session, tenant_id: UUID) -> None:
 
 
 def of_the_target(session: Session, tenant_id: UUID) -> None:
-    home = session.scalars(select(HomeRow).where(HomeRow.tenant_id == tenant_id)).one()
+    home = session.scalars(select(HomeRow).where(HomeRow.tenant_id == tenant_id, HomeRow.state == moves.CURRENT)).one()
     fleet.set_target_revision(session, home.database_id, home.schema, "0002")
 
 
 def of_the_target_by_the_worker(session: Session, tenant_id: UUID) -> None:
-    home = session.scalars(select(HomeRow).where(HomeRow.tenant_id == tenant_id)).one()
+    home = session.scalars(select(HomeRow).where(HomeRow.tenant_id == tenant_id, HomeRow.state == moves.CURRENT)).one()
     tenants.ensure_target(session, home.database_id, home.schema, "0002")
 
 
 def of_the_alias(session: Session, tenant_id: UUID) -> None:
-    home = session.scalars(select(HomeRow).where(HomeRow.tenant_id == tenant_id)).one()
+    home = session.scalars(select(HomeRow).where(HomeRow.tenant_id == tenant_id, HomeRow.state == moves.CURRENT)).one()
     session.get_one(DatabaseRow, home.database_id).alias = "elsewhere"
 
 
 def of_the_password(session: Session, tenant_id: UUID) -> None:
-    home = session.scalars(select(HomeRow).where(HomeRow.tenant_id == tenant_id)).one()
+    home = session.scalars(select(HomeRow).where(HomeRow.tenant_id == tenant_id, HomeRow.state == moves.CURRENT)).one()
     session.get_one(DatabaseRow, home.database_id).sealed_password = "sealed"
+
+
+def of_a_move_that_is_about_to_switch(session: Session, tenant_id: UUID) -> None:
+    move_id = session.scalars(select(MoveRow.id).where(MoveRow.tenant_id == tenant_id)).one()
+    moves.change_phase(moves.get(session, move_id, lock=True), Phase.FREEZING)
 
 
 CHANGES = pytest.mark.parametrize(
@@ -85,6 +91,7 @@ CHANGES = pytest.mark.parametrize(
         of_the_target_by_the_worker,
         of_the_alias,
         of_the_password,
+        of_a_move_that_is_about_to_switch,
     ],
     ids=lambda change: change.__name__.replace("_", " "),
 )
@@ -97,7 +104,21 @@ def tenant(roll: Roll) -> UUID:
     tenant_id = roll.settled("acme", Model.BRIDGE)
     with transaction(roll.engine) as session:
         of_a_new_key(session, tenant_id)
+        _begin_move(session, tenant_id)
     return tenant_id
+
+
+def _begin_move(session: Session, tenant_id: UUID) -> None:
+    """From its schema into the pool, and everything is copied."""
+    home = session.scalars(select(HomeRow).where(HomeRow.tenant_id == tenant_id, HomeRow.state == moves.CURRENT)).one()
+    (pool,) = servers.databases_of(session, "alpha", Model.POOL)
+    target = HomeRow(
+        id=new_id(), tenant_id=tenant_id, database_id=pool.id, schema="public", model="pool", state=moves.FILLING
+    )
+    session.add(target)
+    session.flush()
+    facts = {"source_id": home.id, "target_id": target.id, "model": "pool", "epoch": 1, "undo_window_s": 60}
+    moves.add(session, MoveRow(id=new_id(), tenant_id=tenant_id, actor=ACTOR, phase=str(Phase.FOLLOWING), **facts))
 
 
 @CHANGES
@@ -139,6 +160,25 @@ def test_a_change_wakes_whoever_listens(roll: Roll, tenant: UUID, change: Change
         assert list(listening.notifies(timeout=10, stop_after=1))
 
 
+@pytest.mark.parametrize(
+    ("phase", "leads_to"),
+    [(Phase.FOLLOWING, None), (Phase.FREEZING, "pool_1"), (Phase.KEPT, None), (Phase.RETURNING, "bridge_1")],
+)
+def test_a_route_tells_its_next_home_while_a_move_is_about_to_switch_it(
+    roll: Roll, tenant: UUID, phase: Phase, leads_to: str | None
+) -> None:
+    before = roll.version
+    with transaction(roll.engine) as session:
+        session.execute(update(MoveRow).where(MoveRow.tenant_id == tenant).values(phase=str(phase)))
+    with transaction(roll.engine) as session:
+        route = routes.route_of(session, tenant)
+    assert route is not None
+    assert route.home is not None
+    assert route.home.database == "bridge_1"
+    assert (route.next_home.database if route.next_home else None) == leads_to
+    assert (tenant in roll.changed(before)) is (leads_to is not None)
+
+
 def test_a_change_of_one_tenant_is_not_anothers(roll: Roll, tenant: UUID) -> None:
     before = roll.version
     with transaction(roll.engine) as session:
@@ -169,7 +209,7 @@ def test_those_who_left_a_database_are_not_told_of_it(roll: Roll) -> None:
 def test_what_does_not_concern_a_route_is_not_announced(roll: Roll, tenant: UUID) -> None:
     before = roll.version
     with transaction(roll.engine) as session:
-        home = session.scalars(select(HomeRow).where(HomeRow.tenant_id == tenant)).one()
+        home = session.scalars(select(HomeRow).where(HomeRow.tenant_id == tenant, HomeRow.state == moves.CURRENT)).one()
         fleet.set_home_revision(session, home.database_id, "h0001")
         tenants.record_plan(session, tenants.get(session, tenant), Plan.STARTER, ACTOR)
     assert roll.version == before
