@@ -43,6 +43,11 @@ class Limits(BaseModel):
     """How long the home that a tenant moved away from is kept, unless the move says; with 0 it goes at once."""
     moves_at_once: Annotated[int, Field(ge=1, le=MOVES_AT_ONCE_MAX)] = 2
     """Moves that a server has at once while it is drained, or servers are evened out, unless the command says."""
+    background_share: Annotated[float, Field(gt=0, le=1)] = 0.25
+    """For which part of the time a tenant's rows are copied, compared or deleted while others are served beside it.
+
+    With less of it others notice less, and moves take longer; with 1 it never rests.
+    """
     body_bytes: Annotated[int, Field(ge=1024)] = 256 * 1024
     feed_poll_s: Annotated[float, Field(gt=0)] = 0.8
     """How long at most until a change is found that nobody was told of: a suspension counts within a second."""

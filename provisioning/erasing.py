@@ -9,9 +9,10 @@ from psycopg import sql
 from control_plane.domain.server import Server
 from control_plane.doors import Doors
 from provisioning.exports.content import TENANT_ID, tables_in
+from provisioning.pace import Pace, at_once
 from provisioning.roles import MIGRATOR, MOVER, OWNER, Connection, connect
 
-BATCH_ROWS = 5000
+BATCH_ROWS = 1000
 LOCK_TIMEOUT_S = 10
 # The tenant is asked for twice: of a partitioned table rows of others lie at the same places of other partitions.
 _SOME = sql.SQL(
@@ -22,7 +23,9 @@ _MAY_LEAVE_OUT_CHECKS = "SELECT has_parameter_privilege('session_replication_rol
 _PATIENTLY = sql.SQL("SET lock_timeout = {}").format(sql.Literal(f"{LOCK_TIMEOUT_S}s"))
 
 
-def erase_rows(doors: Doors, server: Server, database: str, schema: str, tenant_id: UUID) -> None:
+def erase_rows(
+    doors: Doors, server: Server, database: str, schema: str, tenant_id: UUID, pace: Pace | None = None
+) -> None:
     """Delete the tenant's rows from every table of a schema that tenants share, some at a time, each time committed.
 
     In whatever order: nobody enters any more, and references are not checked, so that none has to be searched for.
@@ -30,21 +33,23 @@ def erase_rows(doors: Doors, server: Server, database: str, schema: str, tenant_
     """
     with connect(doors.dsn(server, database, MOVER)) as mover:
         mover.execute(_PATIENTLY)
-        erase_rows_over(mover, schema, tenant_id)
+        erase_rows_over(mover, schema, tenant_id, pace)
 
 
-def erase_rows_over(mover: Connection, schema: str, tenant_id: UUID) -> None:
+def erase_rows_over(mover: Connection, schema: str, tenant_id: UUID, pace: Pace | None = None) -> None:
     """The same over a connection of the mover's, which checks no references from then on."""
     if mover.execute(_MAY_LEAVE_OUT_CHECKS).fetchone() != (True,):
         _erase_at_once(mover, schema, tenant_id)
         return
     mover.execute("SET session_replication_role = replica")
+    pace = pace or at_once()
+    pace.begin()
     for table in tables_in(mover, schema):
         some = _SOME.format(
             table=sql.Identifier(schema, table), tenant=sql.Identifier(TENANT_ID), most=sql.Literal(BATCH_ROWS)
         )
         while mover.execute(some, {"tenant": tenant_id}).rowcount:
-            pass
+            pace.rest()
 
 
 def _erase_at_once(mover: Connection, schema: str, tenant_id: UUID) -> None:

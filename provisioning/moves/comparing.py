@@ -2,24 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from decimal import Decimal
 from uuid import UUID
 
 from psycopg import sql
 
 from provisioning.exports.content import TENANT_ID
 from provisioning.moves.tables import Table
+from provisioning.pace import Pace, at_once
 from provisioning.roles import Connection
 
+PIECE_ROWS = 1000
+_OUT = sql.SQL("COPY ({}) TO STDOUT (FORMAT binary)")
 
-@dataclass(frozen=True, kw_only=True)
+
+@dataclass(kw_only=True)
 class Sum:
     """What a tenant has in a table. Equal where all rows are, in whatever order."""
 
-    rows: int
-    hash: Decimal
+    rows: int = 0
+    hash: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,21 +39,32 @@ class Difference:
         return f"{self.table}: the same number of rows, not the same rows"
 
 
-def sums(connection: Connection, schema: str, tables: Iterable[Table], tenant_id: UUID) -> dict[str, Sum]:
+def sums(
+    connection: Connection, schema: str, tables: Sequence[Table], tenant_id: UUID, pace: Pace | None = None
+) -> dict[str, Sum]:
     """By table; in one query, so of one moment, and of that of `places.freeze_view` where that came before.
 
     The connection must be of a `Place`: values are compared as they are written there. psycopg.Error.
     """
-    each = [_sum(schema, table, tenant_id) for table in tables]
-    if not each:
+    if not tables:
         return {}
-    found = connection.execute(sql.SQL(" UNION ALL ").join(each)).fetchall()
-    return {name: Sum(rows=rows, hash=total) for name, rows, total in found}
+    found, pace = [Sum() for _ in tables], pace or at_once()
+    hashes = sql.SQL(" UNION ALL ").join(_hashes(*each, schema, tenant_id) for each in enumerate(tables))
+    pace.begin()
+    # Row by row, since a sum made by the server keeps a processor busy to its end, whoever else may wait for one.
+    with connection.cursor() as cursor, cursor.copy(_OUT.format(hashes)) as rows:
+        rows.set_types(["int2", "int8"])
+        for number, (table, value) in enumerate(rows.rows()):
+            found[table].rows += 1
+            found[table].hash += value
+            if number % PIECE_ROWS == 0:
+                pace.rest()
+    return {table.name: each for table, each in zip(tables, found, strict=True)}
 
 
 def differences(source: Mapping[str, Sum], target: Mapping[str, Sum]) -> list[Difference]:
     """Every table that differs, by name; one that is missing counts as empty."""
-    nothing = Sum(rows=0, hash=Decimal(0))
+    nothing = Sum()
     pairs = {name: (source.get(name, nothing), target.get(name, nothing)) for name in source.keys() | target.keys()}
     return [
         Difference(table=name, source=here, target=there)
@@ -59,14 +73,12 @@ def differences(source: Mapping[str, Sum], target: Mapping[str, Sum]) -> list[Di
     ]
 
 
-def _sum(schema: str, table: Table, tenant_id: UUID) -> sql.Composed:
+def _hashes(number: int, table: Table, schema: str, tenant_id: UUID) -> sql.Composed:
     # By name and in order of the names: in which order a home has its columns depends on its past. What is generated
     # is compared as well.
     row = sql.SQL(", ").join(sql.Identifier(name) for name in sorted(column.name for column in table.columns))
-    return sql.SQL(
-        "SELECT {}::text, count(*), coalesce(sum(hashtextextended(ROW({})::text, 0)::numeric), 0) FROM {} WHERE {} = {}"
-    ).format(
-        sql.Literal(table.name),
+    return sql.SQL("SELECT {}::int2, hashtextextended(ROW({})::text, 0) FROM {} WHERE {} = {}").format(
+        sql.Literal(number),
         row,
         sql.Identifier(schema, table.name),
         sql.Identifier(TENANT_ID),

@@ -15,6 +15,7 @@ from provisioning.exports.content import TENANT_ID
 from provisioning.moves.errors import NotEmptyError, at_source, at_target
 from provisioning.moves.places import Place, closed_at_the_end
 from provisioning.moves.tables import Table
+from provisioning.pace import Pace, at_once
 from provisioning.roles import Connection
 
 CHUNK_BYTES = 1 << 16
@@ -106,6 +107,7 @@ def copy_rows(
     tables: Sequence[Table],
     tenant_id: UUID,
     tell: Tell = lambda _: None,
+    pace: Pace | None = None,
 ) -> Size:
     """Copy what `source` sees of the tenant from the first of the schemas into the second; how much it was.
 
@@ -113,16 +115,17 @@ def copy_rows(
     begins again deletes those first (NotEmptyError). Ends with ANALYZE: a plan made without it takes seconds.
     """
     require_empty(target, schemas[1], tables, tenant_id)
-    counter = _Counter(tell)
+    counter, pace = _Counter(tell), pace or at_once()
     for table in tables:
-        _copy_table(source, target, schemas, table, tenant_id, counter)
+        pace.begin()
+        _copy_table(source, target, schemas, table, tenant_id, counter, pace)
         counter.tell(table.name)
     with at_target(target):
         # Somebody else's ANALYZE of a large table may take a while, and nobody waits behind this one.
-        target.execute("SET lock_timeout = 0")
+        target.execute("SET lock_timeout = 0; SET vacuum_cost_delay = '1ms'")
         for table in tables:
             target.execute(sql.SQL("ANALYZE {}").format(sql.Identifier(schemas[1], table.name)))
-        target.execute("RESET lock_timeout")
+        target.execute("RESET lock_timeout; RESET vacuum_cost_delay")
     return Size(rows=counter.rows, bytes=counter.bytes)
 
 
@@ -152,6 +155,7 @@ def _copy_table(
     table: Table,
     tenant_id: UUID,
     counter: _Counter,
+    pace: Pace,
 ) -> None:
     columns = sql.SQL(", ").join(map(sql.Identifier, table.stored))
     how = sql.SQL("(FORMAT {})").format(sql.SQL("binary" if table.binary else "text"))
@@ -172,6 +176,7 @@ def _copy_table(
                 # In binary the last piece is no row.
                 counter.rows = before + max(pieces - 1, 0)
                 counter.add(table.name, len(chunk))
+                pace.rest()
         counter.rows = before + reading.rowcount
 
 

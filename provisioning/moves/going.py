@@ -75,7 +75,8 @@ def carry_over(estate: Estate, inside: Inside, move_id: UUID) -> None:
         if trip.recipe is Recipe.FREEZE:
             _record(held, trip, _carry_frozen(work, check))
             return
-        with way_there(source, target, tables, trip.tenant_id, tell=check.copied, waiting=check.waits_for) as follower:
+        telling = check.copied, check.waits_for
+        with way_there(source, target, tables, trip.tenant_id, *telling, estate.pace()) as follower:
             check.tell()
             _phase(held, move_id, Phase.FOLLOWING)
             if trip.window_s:
@@ -210,7 +211,7 @@ def _begin_anew(held: Held, trip: Trip, estate: Estate) -> None:
         raise BrokenOffError
     if trip.phase is not Phase.PREPARING:
         clear_ways(estate, trip)
-        erase_tenant(target, trip.tenant_id)
+        erase_tenant(target, trip.tenant_id, estate.pace())
     with held.transaction() as session:
         row, _ = read_locked(session, trip.id)
         refuse_if_cancelled(row)

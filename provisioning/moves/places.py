@@ -31,6 +31,8 @@ SETTINGS = {
     "statement_timeout": "0",
     "idle_in_transaction_session_timeout": "0",
     "idle_session_timeout": "0",
+    # One processor is enough for what nobody waits for.
+    "max_parallel_workers_per_gather": "0",
     "wal_sender_timeout": f"{SENDER_TIMEOUT_S}s",
 }
 

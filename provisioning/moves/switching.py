@@ -7,7 +7,7 @@ new one. That commit is made by the connection that holds the tenant's lock, so 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -28,7 +28,7 @@ from provisioning.estate import Estate
 from provisioning.inside import Inside
 from provisioning.moves import fences, progress
 from provisioning.moves.bounds import FrozenTooLongError, SilentError, cut_after, freezing
-from provisioning.moves.comparing import Difference, Sum, differences, sums
+from provisioning.moves.comparing import Difference, differences, sums
 from provisioning.moves.errors import NotCaughtUpError, at_source, at_target
 from provisioning.moves.fences import FROZEN, OPEN, READY
 from provisioning.moves.following import Follower
@@ -37,6 +37,7 @@ from provisioning.moves.sequences import advance_sequences
 from provisioning.moves.slots import back_name
 from provisioning.moves.tables import Table, tables_of
 from provisioning.moves.trips import Trip, end_of, refuse_if_cancelled
+from provisioning.pace import Pace, at_once
 from provisioning.roles import Connection
 
 CAUGHT_UP_S = 0.03
@@ -179,7 +180,8 @@ def hand_over(work: HandOver, bringing: Bringing) -> Outcome:
         stall_ms = (time.monotonic() - frozen.began) * 1000
         with suppress(psycopg.Error):
             fences.shut(hands.old, tenant_id)
-        return Outcome(stall_ms=stall_ms, differing=seen if seen is not None else _compared(work, hands))
+        differing = seen if seen is not None else _compared(work, hands, work.estate.pace())
+        return Outcome(stall_ms=stall_ms, differing=differing)
 
 
 @contextmanager
@@ -248,7 +250,7 @@ def _last_changes(work: HandOver, bringing: Bringing, hands: _Hands) -> Sequence
         freeze_view(hands.old_view)
     with at_target(hands.new_view):
         freeze_view(hands.new_view)
-    seen = _compared(work, hands) if work.compare_first else None
+    seen = _compared(work, hands, at_once()) if work.compare_first else None
     if seen:
         raise DifferentError(f"{DifferentError().message} {'; '.join(map(str, seen))}")
     with at_target(hands.new):
@@ -260,12 +262,12 @@ def _last_changes(work: HandOver, bringing: Bringing, hands: _Hands) -> Sequence
     return seen
 
 
-def _compared(work: HandOver, hands: _Hands) -> Sequence[Difference]:
+def _compared(work: HandOver, hands: _Hands, pace: Pace) -> Sequence[Difference]:
     tenant_id = work.trip.tenant_id
     with at_source(hands.old_view):
-        here = sums(hands.old_view, work.old.home.schema, work.tables, tenant_id)
+        here = sums(hands.old_view, work.old.home.schema, work.tables, tenant_id, pace)
     with at_target(hands.new_view):
-        there: Mapping[str, Sum] = sums(hands.new_view, work.new.home.schema, work.tables, tenant_id)
+        there = sums(hands.new_view, work.new.home.schema, work.tables, tenant_id, pace)
     return differences(here, there)
 
 

@@ -197,5 +197,5 @@ def _drop(estate: Estate, place: Place, tenant_id: UUID) -> None:
     if place.home.model == Model.BRIDGE:
         erasing.drop_schema(estate.doors, place.server, name, schema)
     else:
-        erasing.erase_rows(estate.doors, place.server, name, schema, tenant_id)
+        erasing.erase_rows(estate.doors, place.server, name, schema, tenant_id, estate.pace())
     erasing.drop_fence(estate.doors, place.server, name, tenant_id)

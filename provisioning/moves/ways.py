@@ -25,6 +25,7 @@ from provisioning.moves.slots import (
 )
 from provisioning.moves.stream import Stream
 from provisioning.moves.tables import Table, require_same_shape, tables_of
+from provisioning.pace import Pace
 
 
 def moved_tables(source: Place, target: Place, metadata: MetaData) -> tuple[Table, ...]:
@@ -42,9 +43,9 @@ def way_there(
     target: Place,
     tables: Sequence[Table],
     tenant_id: UUID,
-    *,
     tell: Tell = lambda _: None,
     waiting: Waiting = lambda _: None,
+    pace: Pace | None = None,
 ) -> Iterator[Follower]:
     """Copy the tenant into the target, then follow the source for as long as the block lasts.
 
@@ -59,7 +60,7 @@ def way_there(
             slot = create_slot(stream.connection, watcher, name, temporary=True, snapshot=True, waiting=waiting)
             assert slot.snapshot is not None
             with snapshot_of(source, slot.snapshot) as reading, target_of(target) as writing:
-                copy_rows(reading, writing, (source.schema, target.schema), tables, tenant_id, tell)
+                copy_rows(reading, writing, (source.schema, target.schema), tables, tenant_id, tell, pace)
                 with at_target(writing):
                     progress.begin(writing, name, slot.start)
             with Follower.opened(stream, name, source.schema, target, tables, tenant_id) as follower:
@@ -113,13 +114,13 @@ def clear_way_back(new: Place, old: Place, tenant_id: UUID) -> None:
     _clear(new, old, back_name(tenant_id))
 
 
-def erase_tenant(place: Place, tenant_id: UUID) -> None:
+def erase_tenant(place: Place, tenant_id: UUID, pace: Pace | None = None) -> None:
     """Delete the tenant's rows there, some at a time, each time committed; repeatable.
 
     Nothing may stream them away: the way from there is cleared first.
     """
     with target_of(place) as connection, at_target(connection):
-        erase_rows_over(connection, place.schema, tenant_id)
+        erase_rows_over(connection, place.schema, tenant_id, pace)
 
 
 def _clear(source: Place, target: Place, name: str) -> None:

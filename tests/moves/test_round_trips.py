@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from decimal import Decimal
 from uuid import UUID
 
 import pytest
@@ -150,7 +149,7 @@ def test_homes_are_compared_as_they_were_when_their_views_were_frozen(pair: tupl
         assert differences(*views) == []
         target.rollback()
         assert differences(views[0], sums(target, there.schema, tables, tenant)) != []
-    assert differences({}, {"x": Sum(rows=0, hash=Decimal(0))}) == []
+    assert differences({}, {"x": Sum()}) == []
 
 
 def test_the_order_of_columns_makes_no_difference(pair: tuple[Home, Home], tenant: UUID) -> None:

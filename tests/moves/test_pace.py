@@ -1,0 +1,106 @@
+"""Long work rests in proportion, and copying, comparing and deleting do so after each piece."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from uuid import UUID
+
+import pytest
+
+from control_plane.domain.server import Server
+from control_plane.domain.tenant import Model
+from provisioning import erasing
+from provisioning.moves import comparing, copying
+from provisioning.moves.places import source_of, target_of
+from provisioning.moves.ways import erase_tenant
+from provisioning.pace import REST_MAX_S, Pace
+from tests.moves.conftest import NewHome
+from tests.moves.moving import fill, tables_between
+
+FILLS = 5
+
+
+class Watch:
+    """A clock that goes on when it is told to, and what was slept by it."""
+
+    def __init__(self) -> None:
+        self.now = 100.0
+        self.rests: list[float] = []
+
+    def clock(self) -> float:
+        return self.now
+
+    def sleep(self, seconds: float) -> None:
+        self.rests.append(seconds)
+        self.now += seconds
+
+    def pace(self, share: float) -> Pace:
+        return Pace(share, clock=self.clock, sleep=self.sleep)
+
+
+@pytest.mark.parametrize(("share", "rest_s"), [(0.25, 0.3), (0.5, 0.1), (0.8, 0.025)])
+def test_what_took_longer_is_rested_from_longer(share: float, rest_s: float) -> None:
+    watch = Watch()
+    pace = watch.pace(share)
+    for pieces in (1, 2):
+        watch.now += 0.1 * pieces
+        pace.rest()
+    assert watch.rests == [pytest.approx(rest_s), pytest.approx(2 * rest_s)]
+
+
+def test_with_all_of_the_time_it_never_rests() -> None:
+    watch = Watch()
+    pace = watch.pace(1.0)
+    watch.now += 10
+    pace.rest()
+    assert watch.rests == []
+
+
+def test_what_was_no_work_is_not_rested_from_and_no_rest_is_longer_than_the_longest() -> None:
+    watch = Watch()
+    pace = watch.pace(0.5)
+    watch.now += 10
+    pace.begin()
+    pace.rest()
+    watch.now += 10
+    pace.rest()
+    assert watch.rests == [0, REST_MAX_S]
+
+
+def test_copying_comparing_and_deleting_rest_after_each_piece(
+    home: NewHome, other: Server, tenant: UUID, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here, there = home(Model.POOL), home(Model.BRIDGE, other)
+    for number in range(FILLS):
+        fill(here, tenant, f"number {number}")
+    tables = tables_between(here, there)
+    monkeypatch.setattr(copying, "CHUNK_BYTES", 1)
+    monkeypatch.setattr(comparing, "PIECE_ROWS", 1)
+    monkeypatch.setattr(erasing, "BATCH_ROWS", 1)
+    rows = sum(map(len, here.rows(tenant).values()))
+
+    def rests_of(work: Callable[[Pace], object]) -> int:
+        watch = Watch()
+        work(watch.pace(0.5))
+        return len(watch.rests)
+
+    with source_of(here.place) as source, target_of(there.place) as target:
+        schemas = here.schema, there.schema
+        assert rests_of(lambda pace: copying.copy_rows(source, target, schemas, tables, tenant, pace=pace)) >= rows
+    with source_of(here.place) as source:
+        assert rests_of(lambda pace: comparing.sums(source, here.schema, tables, tenant, pace)) == rows
+    # Rows of several partitions that lie at the same place there go together.
+    assert rows - FILLS <= rests_of(lambda pace: erase_tenant(there.place, tenant, pace)) <= rows
+    assert not any(there.rows(tenant).values())
+
+
+def test_a_copy_that_somebody_waits_for_does_not_rest(
+    home: NewHome, other: Server, tenant: UUID, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here, there = home(Model.POOL), home(Model.BRIDGE, other)
+    fill(here, tenant, "copied")
+    slept: list[float] = []
+    monkeypatch.setattr("time.sleep", slept.append)
+    with source_of(here.place) as source, target_of(there.place) as target:
+        copying.copy_rows(source, target, (here.schema, there.schema), tables_between(here, there), tenant)
+    assert slept == []
