@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -99,6 +99,26 @@ def refusal_in_visit(connection: Connection, tenant: TenantUnderTest, statement:
     """The same, inside a visit of its own."""
     with visit(connection, tenant):
         return refusal(connection, statement, *values)
+
+
+def process_of(connection: Connection) -> int:
+    """The server process that the connection is in now."""
+    ((process,),) = ask(connection, "SELECT pg_backend_pid()")
+    assert isinstance(process, int)
+    return process
+
+
+def leave(connection: Connection, pair: Pair, *statements: str, at_last: Sequence[str] = ()) -> int:
+    """A visit of the thief that commits what it has done; the server process that it was in.
+
+    What it does `at_last` takes hold of nothing but the commit: time-outs, say.
+    """
+    enter(connection, pair.thief)
+    for statement in statements:
+        ask(connection, statement)
+    process = process_of(connection)
+    ask(connection, "; ".join((*at_last, "COMMIT")))
+    return process
 
 
 def subjects(connection: Connection) -> set[str]:

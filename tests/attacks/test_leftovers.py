@@ -15,7 +15,19 @@ import pytest
 from sqlalchemy import text
 
 from control_plane.routing.connections import TRACKED
-from tests.attacks.burglar import Connection, Door, Pair, ask, enter, home_of, login_at, refusal, visit
+from tests.attacks.burglar import (
+    Connection,
+    Door,
+    Pair,
+    ask,
+    enter,
+    home_of,
+    leave,
+    login_at,
+    process_of,
+    refusal,
+    visit,
+)
 from tests.platform_under_test import PlatformUnderTest
 from tests.routing.roads import road_over
 from tests.routing.scratch import ScratchPooler, scratch_pooler
@@ -42,22 +54,6 @@ def thief(narrow: ScratchPooler, pool: Pair) -> Iterator[Connection]:
 def prey(narrow: ScratchPooler, pool: Pair) -> Iterator[Connection]:
     with through(narrow, pool) as connection:
         yield connection
-
-
-def process_of(connection: Connection) -> int:
-    ((process,),) = ask(connection, "SELECT pg_backend_pid()")
-    assert isinstance(process, int)
-    return process
-
-
-def leave(connection: Connection, pair: Pair, *statements: str) -> int:
-    """A visit of the thief that commits what it has done; the server process that it was in."""
-    enter(connection, pair.thief)
-    for statement in statements:
-        ask(connection, statement)
-    process = process_of(connection)
-    connection.execute("COMMIT")
-    return process
 
 
 SETTINGS = {
@@ -90,19 +86,11 @@ def test_settings_of_a_session_are_gone_for_the_next_tenant(thief: Connection, p
 
 TIME_OUT = "20ms"
 """What the reset must not run into: far less than what is slow takes, and long enough for what is asked before it."""
-SLOW = [f"PREPARE p{number} AS SELECT 1" for number in range(20_000)]
-A_MESSAGE = 100
-"""How many of them go at once: the server keeps the whole message with each."""
-
-
-def leave_slow(connection: Connection, pair: Pair, *settings: str) -> int:
-    """A visit of the thief after which the reset is slow; the settings take hold at its very end."""
-    enter(connection, pair.thief)
-    for start in range(0, len(SLOW), A_MESSAGE):
-        ask(connection, "; ".join(SLOW[start : start + A_MESSAGE]))
-    process = process_of(connection)
-    ask(connection, "; ".join((*settings, "COMMIT")))
-    return process
+A_MESSAGE, MESSAGES = 100, 200
+SLOW = [
+    "; ".join(f"PREPARE p{message}_{number} AS SELECT 1" for number in range(A_MESSAGE)) for message in range(MESSAGES)
+]
+"""Some at once, and not all: the server keeps the whole message with each."""
 
 
 @pytest.mark.slow
@@ -111,7 +99,7 @@ def test_a_reset_that_was_made_slow_does_not_run_into_a_time_out_that_was_left_b
 ) -> None:
     """PgBouncer does not notice a reset that fails, and hands the connection on as it is."""
     poison = ("work_mem = '64kB'", "row_security = off", f"statement_timeout = '{TIME_OUT}'")
-    process = leave_slow(thief, pool, *(f"SET SESSION {setting}" for setting in poison))
+    process = leave(thief, pool, *SLOW, at_last=[f"SET SESSION {setting}" for setting in poison])
     found = "SELECT pg_backend_pid(), current_setting('work_mem'), current_setting('statement_timeout')"
     assert ask(prey, found) == [(process, "4MB", "15s")]
 
@@ -127,7 +115,7 @@ def test_a_reset_that_was_made_slow_does_not_run_into_a_time_out_that_the_login_
         try:
             narrow.apply(pool_size=1)
             with through(narrow, silo) as before, through(narrow, silo) as after:
-                process = leave_slow(before, silo, "SET SESSION work_mem = '64kB'")
+                process = leave(before, silo, *SLOW, "SET SESSION work_mem = '64kB'")
                 # Within a visit, which begins with a time-out of its own.
                 with visit(after, silo.thief):
                     found = "SELECT pg_backend_pid(), current_setting('work_mem'), count(*) FROM pg_prepared_statements"
