@@ -28,10 +28,13 @@ from provisioning.moves.pgoutput import decode
 from provisioning.moves.places import Place
 from provisioning.moves.stream import KeepAlive, Stream
 from provisioning.moves.tables import Table
+from provisioning.pace import at_once
 from provisioning.roles import Connection
 
 FENCES = ("tenancy", "fences")
 PUMP_S = 0.5
+PIECE_FRAMES = 200
+"""Some ten milliseconds of work."""
 DEADLINE_S = 60.0
 _TELL = "SELECT pg_logical_emit_message(true, %s, %s)"
 
@@ -52,6 +55,8 @@ class Follower:
         self.fence: FenceSeen | None = None
         """None until it has changed: the stream shows changes alone."""
         self._name, self._schema = name, schema
+        self.pace = at_once()
+        """Of applying: whoever is in no hurry gives another one."""
         self._fences: Relation | None = None
         self._marks = count(1)
         # A slot that lasts brings the marks of those who followed before once more.
@@ -84,8 +89,9 @@ class Follower:
     def pump(self, wait_s: float = PUMP_S) -> bool:
         """Apply and commit what has come, for PUMP_S at most, waiting `wait_s` for something; False if nothing came."""
         frame = self.stream.read(wait_s)
-        came, until = frame is not None, time.monotonic() + PUMP_S
+        came, frames, until = frame is not None, 0, time.monotonic() + PUMP_S
         self._awaited = False
+        self.pace.begin()
         while frame is not None:
             if isinstance(frame, KeepAlive):
                 self._keep_alive(frame)
@@ -95,6 +101,9 @@ class Follower:
             # Whoever waits is told at once, and now and then: a busy source always has more to read.
             if (self._awaited and not self.applier.inside) or time.monotonic() > until:
                 break
+            frames += 1
+            if frames % PIECE_FRAMES == 0:
+                self.pace.rest()
             frame = self.stream.read(0)
         self._commit()
         return came

@@ -81,10 +81,10 @@ def carry_over(estate: Estate, inside: Inside, move_id: UUID) -> None:
             _phase(held, move_id, Phase.FOLLOWING)
             if trip.window_s:
                 with source_of(source) as watcher:
-                    catch_up(follower, watcher, check)
+                    catch_up(follower, watcher, check, estate.pace())
                 prepare_way_back(target, tables, trip.tenant_id, waiting=partial(_pumped, follower, check))
             _phase(held, move_id, Phase.FREEZING)
-            _record(held, trip, hand_over(work, by_stream(follower, trip.epoch, check)))
+            _record(held, trip, hand_over(work, by_stream(follower, trip.epoch, check, estate.pace())))
 
 
 def arrive(estate: Estate, move_id: UUID) -> None:
@@ -131,7 +131,7 @@ def carry_back(estate: Estate, inside: Inside, move_id: UUID) -> None:
                 tables=tables,
                 forth=False,
             )
-            _record(held, trip, hand_over(work, by_stream(follower, trip.epoch, check)))
+            _record(held, trip, hand_over(work, by_stream(follower, trip.epoch, check, estate.pace())))
 
 
 def arrive_back(estate: Estate, move_id: UUID) -> None:

@@ -112,10 +112,10 @@ class Bringing:
     """Those of its own that it waits for meanwhile."""
 
 
-def by_stream(follower: Follower, epoch: int, check: Callable[[], None]) -> Bringing:
-    """What comes out of the old home's stream; `check` is asked while it catches up."""
+def by_stream(follower: Follower, epoch: int, check: Callable[[], None], pace: Pace) -> Bringing:
+    """What comes out of the old home's stream; `check` is asked while it catches up, at that pace to begin with."""
     return Bringing(
-        get_close=lambda old: catch_up(follower, old, check),
+        get_close=lambda old: catch_up(follower, old, check, pace),
         meanwhile=follower.pump,
         bring_rest=lambda _old, _new: follower.wait_for_fence(epoch, FROZEN, deadline_s=FROZEN_S),
         connections=follower.connections,
@@ -149,15 +149,21 @@ class _Freeze:
     since: datetime
 
 
-def catch_up(follower: Follower, source: Connection, check: Callable[[], None]) -> None:
-    """Apply what has changed until hardly anything is under way; `check` is asked meanwhile, and may raise."""
+def catch_up(follower: Follower, source: Connection, check: Callable[[], None], pace: Pace) -> None:
+    """Apply what has changed until hardly anything is under way; `check` is asked meanwhile, and may raise.
+
+    Faster each time: a tenant that writes more than is applied at the first pace would never be caught up with.
+    """
     for _ in range(CAUGHT_UP_TRIES):
         began, mark = time.monotonic(), follower.mark(source)
+        follower.pace = pace
         while not follower.has_passed(mark):
             follower.pump()
             check()
         if time.monotonic() - began < CAUGHT_UP_S:
-            return
+            break
+        pace = pace.hurried()
+    follower.pace = at_once()
 
 
 def hand_over(work: HandOver, bringing: Bringing) -> Outcome:

@@ -10,12 +10,12 @@ import pytest
 from control_plane.domain.server import Server
 from control_plane.domain.tenant import Model
 from provisioning import erasing
-from provisioning.moves import comparing, copying
+from provisioning.moves import comparing, copying, following
 from provisioning.moves.places import source_of, target_of
 from provisioning.moves.ways import erase_tenant
 from provisioning.pace import REST_MAX_S, Pace
 from tests.moves.conftest import NewHome
-from tests.moves.moving import fill, tables_between
+from tests.moves.moving import caught_up, fill, moving, same, tables_between
 
 FILLS = 5
 
@@ -65,6 +65,34 @@ def test_what_was_no_work_is_not_rested_from_and_no_rest_is_longer_than_the_long
     watch.now += 10
     pace.rest()
     assert watch.rests == [0, REST_MAX_S]
+
+
+def test_who_does_not_get_ahead_hurries_up_to_all_of_the_time() -> None:
+    watch = Watch()
+    pace = watch.pace(0.25)
+    rests = []
+    for _ in range(4):
+        pace.begin()
+        watch.now += 0.1
+        pace.rest()
+        pace = pace.hurried()
+        rests, watch.rests = [*rests, *watch.rests], []
+    assert rests == [pytest.approx(0.3), pytest.approx(0.1)]
+
+
+def test_applying_rests_after_each_piece_and_is_as_whole(
+    home: NewHome, other: Server, tenant: UUID, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here, there = home(Model.POOL), home(Model.BRIDGE, other)
+    monkeypatch.setattr(following, "PIECE_FRAMES", 1)
+    with moving(here, there, tenant) as follower:
+        for number in range(FILLS):
+            fill(here, tenant, f"number {number}")
+        watch = Watch()
+        follower.pace = watch.pace(0.5)
+        caught_up(follower, here)
+        assert len(watch.rests) > FILLS
+        assert same(here, there, tenant)
 
 
 def test_copying_comparing_and_deleting_rest_after_each_piece(
