@@ -40,6 +40,7 @@ LOOK_S = 0.05
 MESSAGES = 9
 """In each conversation of those that are there at the beginning."""
 AT_ONCE, HOUR = timedelta(0), timedelta(hours=1)
+SERVERS = ("alpha", "beta")
 JOURNEY = (
     ("pool -> silo", Model.SILO, "beta", AT_ONCE),
     ("silo -> pool", Model.POOL, "alpha", AT_ONCE),
@@ -111,7 +112,6 @@ class Traveller:
         asked = {"tenant": self.tenant.id, "conversations": conversations, "messages": MESSAGES}
         with self.tenant.platform.home_of(self.tenant) as home:
             home.execute(FILL, asked)
-            home.execute("ANALYZE")
         self.conversations, self.messages, _ = self._count()
         _say(f"filled in {time.monotonic() - began:.1f} s")
 
@@ -131,6 +131,17 @@ class Traveller:
         return conversations, messages, missing
 
 
+def settle(platform: PlatformUnderTest) -> None:
+    """Have what was filled in or deleted be over and done with, which the servers would see to in the next minutes."""
+    for server in SERVERS:
+        with platform.superuser(server, "postgres") as admin:
+            names = [name for (name,) in admin.execute("SELECT datname FROM pg_database WHERE datallowconn").fetchall()]
+        for name in names:
+            with platform.superuser(server, name) as connection:
+                connection.execute("VACUUM ANALYZE")
+                connection.execute("CHECKPOINT")
+
+
 def _journey(platform: PlatformUnderTest, rows: int) -> Iterator[dict[str, Any]]:
     traveller = Traveller(tenant=platform.tenant(Model.POOL), other=platform.tenant(Model.POOL), rows=rows)
     traveller.fill()
@@ -145,6 +156,7 @@ def _journey(platform: PlatformUnderTest, rows: int) -> Iterator[dict[str, Any]]
 
 def _case(name: str, traveller: Traveller, go: Callable[[], Phases]) -> dict[str, Any]:
     tenant = traveller.tenant
+    settle(tenant.platform)
     with (
         paced(tenant, RATE, CONNECTIONS) as mine,
         paced(traveller.other, RATE / 2, CONNECTIONS // 2) as theirs,

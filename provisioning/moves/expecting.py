@@ -10,7 +10,7 @@ from control_plane.registry.move_figures import Earlier
 from provisioning.moves.copying import Size
 
 ROWS_A_SECOND = 80_000
-"""Copied on one machine: 100,000 rows took 1.3 to 3.0 s, a million 8.6 to 12.1."""
+"""Copied on one machine without a rest: 100,000 rows took 1.3 to 3.0 s, a million 8.6 to 12.1."""
 AROUND_IT_S = 2.0
 """For the home, the stream's beginning, catching up and the end."""
 STALL_MS = 60
@@ -35,12 +35,12 @@ class Expected:
     """How many earlier ones it is taken from; without any, from figures that were measured elsewhere."""
 
 
-def expected(size: Size, earlier: Sequence[Earlier]) -> Expected:
-    """Of so much to copy, after these moves, the newest of which count as much as the oldest."""
+def expected(size: Size, earlier: Sequence[Earlier], share: float) -> Expected:
+    """Of so much to copy in that share of the time, after these moves, the newest of which count as the oldest do."""
     few = [each for each in earlier if each.rows < FEW_ROWS]
     around_s = median(each.seconds for each in few) if len(few) >= ENOUGH else AROUND_IT_S
     many = [each for each in earlier if each.rows >= FEW_ROWS and each.seconds > around_s]
-    copy_s = size.rows / ROWS_A_SECOND
+    copy_s = size.rows / ROWS_A_SECOND / share
     if len(many) >= ENOUGH:
         a_row_s = median((each.seconds - around_s) / each.rows for each in many)
         a_byte_s = median((each.seconds - around_s) / max(each.bytes, 1) for each in many)

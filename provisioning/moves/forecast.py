@@ -109,7 +109,7 @@ def foretell(
         rows=size.rows,
         bytes=size.bytes,
         tables=facts.tables,
-        expected=expected(size, earlier),
+        expected=expected(size, earlier, estate.settings.limits.background_share),
         plan=planned,
         objections=[*hindrances, *planned.objections],
     )
