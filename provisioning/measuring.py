@@ -1,4 +1,4 @@
-"""How much servers hold: measured now and then by whichever worker comes first, and when somebody asks."""
+"""How much servers hold and have to do: measured now and then by whichever worker comes first, or when asked."""
 
 from __future__ import annotations
 
@@ -9,12 +9,13 @@ from datetime import timedelta
 
 import psycopg
 import structlog
-from sqlalchemy import func, select, update
+from sqlalchemy import func, select
 
 from control_plane.domain.server import Server
 from control_plane.doors import NoDoorError
 from control_plane.registry import servers
 from control_plane.registry.engine import transaction
+from control_plane.registry.servers import Measured
 from control_plane.registry.tables import ServerRow
 from provisioning import catalogues
 from provisioning.estate import Estate
@@ -23,25 +24,28 @@ from provisioning.rounds import going_round
 EVERY = timedelta(minutes=10)
 """A thousand databases are a third of a million files to look at: a second of one core."""
 LOOK_S = 20.0
-_SIZES = "SELECT datname, pg_database_size(oid) FROM pg_database WHERE has_database_privilege(oid, 'CONNECT')"
+_MEASURED = """
+SELECT datname, pg_database_size(oid), pg_stat_get_db_xact_commit(oid) + pg_stat_get_db_xact_rollback(oid)
+  FROM pg_database WHERE has_database_privilege(oid, 'CONNECT')
+"""
 """Others' databases on a server that others run tell nobody how large they are."""
 log = structlog.get_logger()
 
 
 def measure(estate: Estate, server: Server) -> int:
-    """Bytes that all databases of a server take, recorded on the roll; psycopg.Error when it does not answer.
+    """Bytes that all databases of a server take and transactions that they have, recorded on the roll; the bytes.
+
+    psycopg.Error when it does not answer.
 
     Where its catalogue is not the platform's to close, it is looked at as well.
     """
     with estate.builder(server).admin() as admin:
-        sizes: dict[str, int] = dict(admin.execute(_SIZES).fetchall())
-    used = sum(sizes.values())
+        rows = admin.execute(_MEASURED).fetchall()
+    found = {name: Measured(bytes=size, transactions=transactions) for name, size, transactions in rows}
     with transaction(estate.engine) as session:
-        values = {"used_bytes": used, "measured_at": func.now()}
-        session.execute(update(ServerRow).where(ServerRow.name == server.name).values(values))
-        servers.record_sizes(session, server.name, sizes)
+        servers.record_measured(session, server.name, found)
     catalogues.look_again(estate, server)
-    return used
+    return sum(measured.bytes for measured in found.values())
 
 
 def measure_all(estate: Estate) -> dict[str, str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Sequence
+from dataclasses import asdict
 from typing import Annotated
 from uuid import UUID
 
@@ -22,6 +23,7 @@ from control_plane.registry import servers, workflow_records
 from control_plane.registry.engine import transaction
 from control_plane.registry.servers import READY
 from control_plane.tenants import places
+from control_plane.tenants.places import Room
 from provisioning.catalogues import look
 from provisioning.doctor.catalogue import in_words
 from provisioning.removing import ServerSilentError
@@ -101,23 +103,36 @@ def room(
     name: ServerArgument,
     tenants: Annotated[int | None, typer.Option("--tenants", metavar="N", help="How many it takes.")] = None,
     size: Annotated[str | None, typer.Option("--bytes", metavar="SIZE", help="50G, 800M, …, or `any`.")] = None,
+    rate: Annotated[str | None, typer.Option("--per-minute", metavar="N", help="Transactions, or `any`.")] = None,
     data: DataOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Say how many tenants a server takes, and how much they may hold together. Those that it has stay.
+    """Say how many tenants a server takes, how much they may hold together, and how many transactions they may have.
 
+    Those that it has stay. By transactions nobody is refused: the emptiest server is found and servers are evened out
+    by them.
+
+    \b
     Example: copyhold server room beta --tenants 400 --bytes 50G
+    Example: copyhold server room beta --per-minute 120000
     """
-    if tenants is None and size is None:
-        raise UsageError("say what: --tenants N, --bytes SIZE")
+    if tenants is None and size is None and rate is None:
+        raise UsageError("say what: --tenants N, --bytes SIZE, --per-minute N")
     with open_platform(data) as platform, transaction(platform.engine) as session:
         was = servers.server_named(session, name)
-        now = (was.capacity if tenants is None else tenants, was.capacity_bytes if size is None else bytes_of(size))
-        places.set_room(session, name, tenants=now[0], capacity_bytes=now[1], actor=platform.actor)
+        now = Room(
+            capacity=was.capacity if tenants is None else tenants,
+            capacity_bytes=was.capacity_bytes if size is None else bytes_of(size),
+            capacity_per_minute=was.capacity_per_minute if rate is None else number_of(rate),
+        )
+        places.set_room(session, name, now, platform.actor)
     if as_json:
-        output.print_json({"server": name, "capacity": now[0], "capacity_bytes": now[1]})
+        output.print_json({"server": name, **asdict(now)})
     else:
-        output.say(f"{name} takes {output.counted(now[0], 'tenant')}, {in_bytes(now[1]) or 'any number of'} bytes")
+        bounded = now.capacity_per_minute is not None
+        busy = f", {now.capacity_per_minute} transactions a minute" if bounded else ""
+        size_said = in_bytes(now.capacity_bytes) or "any number of"
+        output.say(f"{name} takes {output.counted(now.capacity, 'tenant')}, {size_said} bytes{busy}")
 
 
 def catalogue(
@@ -196,6 +211,15 @@ def bytes_of(size: str) -> int | None:
     if match is None:
         raise UsageError(f"{size!r} is no size: write 50G, 800M or `{UNBOUNDED}`")
     return int(match[1]) * _UNITS[match[2].upper()]
+
+
+def number_of(text: str) -> int | None:
+    """The number that somebody wrote; None for any number."""
+    if text == UNBOUNDED:
+        return None
+    if not text.isdecimal():
+        raise UsageError(f"{text!r} is no number: write 120000 or `{UNBOUNDED}`")
+    return int(text)
 
 
 def in_bytes(number: int | None) -> str | None:

@@ -53,6 +53,9 @@ class ServerInList(TypedDict):
     """What the pooler may ask of its connections, over them: above 1 not all can have theirs at once."""
     used_bytes: int | None
     capacity_bytes: int | None
+    per_minute: int | None
+    """Transactions a minute of all its databases."""
+    capacity_per_minute: int | None
     measured_at: datetime | None
 
 
@@ -117,6 +120,7 @@ def list_(
                 "connections",
                 "subscribed",
                 "used",
+                "a minute",
                 "labels",
             ),
             [
@@ -134,6 +138,7 @@ def list_(
                     server["connections"],
                     f"{server['subscribed']:.0%}",
                     _used(server),
+                    _per_minute(server),
                     server["labels"],
                 )
                 for server in found
@@ -330,6 +335,12 @@ def _used(server: ServerInList) -> str | None:
     return f"{used or '-'} of {capacity}" if capacity else used
 
 
+def _per_minute(server: ServerInList) -> str | None:
+    there, capacity = server["per_minute"], server["capacity_per_minute"]
+    known = str(there) if there is not None else None
+    return f"{known or '-'} of {capacity}" if capacity is not None else known
+
+
 def _in_list(server: Server, tenants: int, kept: int, budget: Budget, measured: datetime | None) -> ServerInList:
     return ServerInList(
         name=server.name,
@@ -349,6 +360,8 @@ def _in_list(server: Server, tenants: int, kept: int, budget: Budget, measured: 
         subscribed=round(budget.subscribed[server.name], 3),
         used_bytes=server.used_bytes,
         capacity_bytes=server.capacity_bytes,
+        per_minute=server.per_minute,
+        capacity_per_minute=server.capacity_per_minute,
         measured_at=measured,
     )
 

@@ -169,6 +169,8 @@ def _fullness(server: Server, load: Load, model: Model) -> float:
     shares = [load.tenants / server.capacity]
     if server.capacity_bytes is not None:
         shares.append((server.used_bytes or 0) / server.capacity_bytes)
+    if server.capacity_per_minute:
+        shares.append((server.per_minute or 0) / server.capacity_per_minute)
     if _needs_database(load, model):
         shares.append(load.databases / server.connections)
     return max(shares)

@@ -39,6 +39,8 @@ class Resident:
     region: str | None = None
     bytes: int = 0
     """Of a pool or bridge: of what is there, one tenant's share."""
+    per_minute: int = 0
+    """Transactions; of a pool or bridge a share as well."""
     obstacle: str | None = None
     """Why it cannot be moved now, in words."""
     passing: bool = False
@@ -147,6 +149,7 @@ class _Books:
         self._places = {name: dict(each.places) for name, each in held.items()}
         self._labels = {name: Counter(each.labels) for name, each in held.items()}
         self._used = {name: server.used_bytes or 0 for name, server in self._servers.items()}
+        self._busy = {name: server.per_minute or 0 for name, server in self._servers.items()}
         self._residents = {resident.id: resident for resident in housing.residents}
 
     def verdict(self, resident: Resident, *, but: str | None = None) -> Verdict:
@@ -193,7 +196,7 @@ class _Books:
         found: dict[object, Resident] = {}
         for each in self._residents.values():
             if each.server == server and each.obstacle is None:
-                kind = (each.model, each.plan, each.labels, each.region, each.bytes)
+                kind = (each.model, each.plan, each.labels, each.region, each.bytes, each.per_minute)
                 if kind not in found or each.slug < found[kind].slug:
                     found[kind] = each
         return list(found.values())
@@ -205,26 +208,29 @@ class _Books:
         if choice is None:
             return None
         new = self._needs_database(resident.model, to)
-        left = self._use(resident.server, -1, -1 if resident.model is Model.SILO else 0, -resident.bytes)
-        then = max(left, self._use(to, 1, int(new), resident.bytes))
+        left = self._use(resident.server, resident, -1, -1 if resident.model is Model.SILO else 0)
+        then = max(left, self._use(to, resident, 1, int(new)))
         return (then, Journey(resident=resident, to=to, reason=self._because(resident, to))) if then < most else None
 
     def _because(self, resident: Resident, to: str) -> str:
         return f"{resident.server} is used to {self._use(resident.server):.0%}, {to} to {self._use(to):.0%}"
 
-    def _use(self, name: str, tenants: int = 0, databases: int = 0, size: int = 0) -> float:
-        """The largest of a server's shares in use, with so much more."""
+    def _use(self, name: str, resident: Resident | None = None, sign: int = 0, databases: int = 0) -> float:
+        """The largest of a server's shares in use; with that tenant and so many databases more, or less."""
         server = self._servers[name]
+        size, busy = (sign * resident.bytes, sign * resident.per_minute) if resident is not None else (0, 0)
         shares = [
-            (self._tenants[name] + tenants) / max(1, server.capacity),
+            (self._tenants[name] + sign) / max(1, server.capacity),
             (self._databases[name] + databases) / max(1, server.connections),
         ]
         if server.capacity_bytes is not None:
             shares.append((self._used[name] + size) / max(1, server.capacity_bytes))
+        if server.capacity_per_minute is not None:
+            shares.append((self._busy[name] + busy) / max(1, server.capacity_per_minute))
         return max(shares)
 
     def _as_used(self, name: str) -> Server:
-        return replace(self._servers[name], used_bytes=self._used[name])
+        return replace(self._servers[name], used_bytes=self._used[name], per_minute=self._busy[name])
 
     def _load(self, name: str) -> Load:
         places = self._places[name]
@@ -241,6 +247,7 @@ class _Books:
     def _count(self, resident: Resident, server: str, sign: int) -> None:
         self._tenants[server] += sign
         self._used[server] += sign * resident.bytes
+        self._busy[server] += sign * resident.per_minute
         for label in resident.labels:
             if label.startswith(APART_RULE):
                 self._labels[server][label] += sign

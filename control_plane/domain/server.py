@@ -57,6 +57,10 @@ class Server:
     """How much its databases may hold together; without a number, as much as they like."""
     used_bytes: int | None = None
     """What they held when they were last measured."""
+    capacity_per_minute: int | None = None
+    """How many transactions a minute it takes; without a number it makes no difference how many there are."""
+    per_minute: int | None = None
+    """How many its databases had when it was last measured."""
     admin: str = "postgres"
     """The login that makes databases and roles there; it need not be a superuser."""
     ca: str = ""

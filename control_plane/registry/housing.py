@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from uuid import UUID
 
@@ -13,6 +13,7 @@ from sqlalchemy.orm import Session
 from control_plane.domain.moving import ENDED, Phase
 from control_plane.domain.placement import APART_RULE
 from control_plane.domain.relocation import UNBOUNDED, Held, Housing, Resident
+from control_plane.domain.server import Server
 from control_plane.domain.tenant import Model, Plan, Status
 from control_plane.registry import servers
 from control_plane.registry.moves import CURRENT, FILLING, KEPT, LEFT
@@ -35,19 +36,20 @@ def read(session: Session, full_at: FullAt, *, settled: bool = False) -> Housing
     """All of it as it is now, or `settled`: as it will be when open moves have ended, and no home is kept any more."""
     lived = _lived(session)
     sizes = Counter(each.database.id for each in lived)
-    share = {each.database.id: (each.database.used_bytes or 0) // sizes[each.database.id] for each in lived}
+    share = {each.database.id: _share(each.database, sizes[each.database.id]) for each in lived}
     arriving = {each.tenant.id for each in lived if each.home.state == FILLING}
-    freed: Counter[str] = Counter()
+    bytes_freed: Counter[str] = Counter()
+    calmed: Counter[str] = Counter()
     counted = []
     for each in lived:
         if settled and (each.home.state == KEPT or _leaves(each, arriving)):
-            freed[each.database.server] += share[each.database.id]
+            bytes_freed[each.database.server] += share[each.database.id].bytes
+            calmed[each.database.server] += share[each.database.id].per_minute
         else:
             counted.append(each)
-    known = [
-        replace(server, used_bytes=max(0, server.used_bytes - freed[server.name])) if server.used_bytes else server
-        for server in servers.all_servers(session)
-    ]
+    if settled:
+        calmed.subtract(_brought(session, lived, share))
+    known = [_less(each, bytes_freed[each.name], calmed[each.name]) for each in servers.all_servers(session)]
     stays_at = FILLING if settled else CURRENT
     at = {each.tenant.id: each.database for each in lived if each.home.state == CURRENT}
     at |= {each.tenant.id: each.database for each in lived if each.home.state == stays_at}
@@ -61,6 +63,41 @@ def read(session: Session, full_at: FullAt, *, settled: bool = False) -> Housing
             if each.home.state == CURRENT
         ],
         full_at=full_at,
+    )
+
+
+@dataclass(frozen=True)
+class _Share:
+    """What one tenant has of a database, as far as is known: all have the same."""
+
+    bytes: int
+    per_minute: int
+
+
+def _share(database: DatabaseRow, homes: int) -> _Share:
+    return _Share((database.used_bytes or 0) // homes, (database.per_minute or 0) // homes)
+
+
+def _brought(session: Session, lived: Iterable[_Lived], share: Mapping[UUID, _Share]) -> Counter[str]:
+    """By server, the transactions of those on their way there, and of those who came after they were counted there."""
+    kept = select(MoveRow.tenant_id, MoveRow.switched_at).where(MoveRow.phase == Phase.KEPT)
+    came_at = {tenant_id: at for tenant_id, at in session.execute(kept) if at is not None}
+    had = {(each.tenant.id, each.home.state): share[each.database.id].per_minute for each in lived}
+    brought: Counter[str] = Counter()
+    for each in lived:
+        came, counted_at = came_at.get(each.tenant.id), each.database.counted_at
+        if each.home.state == FILLING:
+            brought[each.database.server] += had.get((each.tenant.id, CURRENT), 0)
+        elif each.home.state == CURRENT and came is not None and (counted_at is None or counted_at < came):
+            brought[each.database.server] += had.get((each.tenant.id, KEPT), 0)
+    return brought
+
+
+def _less(server: Server, size: int, per_minute: int) -> Server:
+    return replace(
+        server,
+        used_bytes=max(0, server.used_bytes - size) if server.used_bytes else server.used_bytes,
+        per_minute=max(0, (server.per_minute or 0) - per_minute),
     )
 
 
@@ -107,7 +144,7 @@ def _held(session: Session, lived: Iterable[_Lived], full_at: FullAt) -> dict[st
     }
 
 
-def _resident(lived: _Lived, at: DatabaseRow, size: int, obstacle: tuple[str, bool] | None) -> Resident:
+def _resident(lived: _Lived, at: DatabaseRow, share: _Share, obstacle: tuple[str, bool] | None) -> Resident:
     tenant = lived.tenant
     said, passing = obstacle or _of_status(Status(tenant.status)) or (None, False)
     return Resident(
@@ -118,7 +155,8 @@ def _resident(lived: _Lived, at: DatabaseRow, size: int, obstacle: tuple[str, bo
         plan=Plan(tenant.plan),
         labels=tuple(tenant.labels),
         region=tenant.wanted_region,
-        bytes=size,
+        bytes=share.bytes,
+        per_minute=share.per_minute,
         obstacle=said,
         passing=passing,
     )

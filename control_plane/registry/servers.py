@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
 from functools import lru_cache
 from typing import Any, NamedTuple
 from uuid import UUID
@@ -23,6 +25,8 @@ BUILDING, READY, WARM, GOING, GONE = "building", "ready", "warm", "going", "gone
 _COLUMN_ENDS, _LINE_ENDS = "\x1f", "\x1e"
 MOST_POOLED = 20_000
 """More databases than that no pooler serves."""
+COUNTED_OVER = timedelta(minutes=1)
+"""Transactions that are counted over less than that say little."""
 CATALOGUE, ACCEPTS = "catalogue", "accepts_open_catalogue"
 """In a server's settings; see Server."""
 
@@ -214,12 +218,43 @@ def ensure_database(session: Session, server: str, name: str, model: Model) -> D
     return row
 
 
-def record_sizes(session: Session, server: str, sizes: Mapping[str, int]) -> None:
-    """Keep how many bytes each of a server's databases holds, by name; those that nobody measured are left alone."""
-    there = select(DatabaseRow.id, DatabaseRow.name).where(DatabaseRow.server == server, DatabaseRow.state != GONE)
-    found = [{"id": key, "used_bytes": sizes[name]} for key, name in session.execute(there) if name in sizes]
-    if found:
-        session.execute(update(DatabaseRow), found)
+@dataclass(frozen=True, kw_only=True)
+class Measured:
+    """What was found in one database."""
+
+    bytes: int
+    transactions: int
+    """Since its server counts them."""
+
+
+def record_measured(session: Session, server: str, found: Mapping[str, Measured]) -> None:
+    """Keep what each of a server's databases holds and has to do, by name; those that nobody measured are left alone.
+
+    Transactions a minute are those since they were counted before, if that is COUNTED_OVER ago; else what was known.
+    """
+    now = session.scalars(select(func.clock_timestamp())).one()
+    there = select(DatabaseRow).where(DatabaseRow.server == server, DatabaseRow.state != GONE)
+    known = []
+    for row in session.scalars(there.execution_options(populate_existing=True)):
+        if (measured := found.get(row.name)) is not None:
+            row.used_bytes = measured.bytes
+            _count(row, measured.transactions, now)
+            known.append(row.per_minute)
+    values = {
+        "used_bytes": sum(measured.bytes for measured in found.values()),
+        "per_minute": sum(each or 0 for each in known) if any(each is not None for each in known) else None,
+        "measured_at": func.now(),
+    }
+    session.execute(update(ServerRow).where(ServerRow.name == server).values(values))
+
+
+def _count(row: DatabaseRow, transactions: int, now: datetime) -> None:
+    # A server that was reset counts from the beginning.
+    if row.counted is None or row.counted_at is None or transactions < row.counted:
+        row.counted, row.counted_at = transactions, now
+    elif (passed := now - row.counted_at) >= COUNTED_OVER:
+        row.per_minute = round((transactions - row.counted) / (passed / timedelta(minutes=1)))
+        row.counted, row.counted_at = transactions, now
 
 
 def add_silo(session: Session, server: str) -> DatabaseRow:
@@ -248,6 +283,8 @@ def _server(row: ServerRow) -> Server:
         labels=tuple(row.labels),
         capacity_bytes=row.capacity_bytes,
         used_bytes=row.used_bytes,
+        capacity_per_minute=row.capacity_per_minute,
+        per_minute=row.per_minute,
         admin=row.settings.get("admin", Server.admin),
         ca=row.settings.get("ca", ""),
         catalogue=Catalogue(row.settings.get(CATALOGUE, Catalogue.UNKNOWN)),

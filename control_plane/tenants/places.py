@@ -6,6 +6,7 @@ Each function works inside the caller's transaction and leaves committing to it.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
 
 from sqlalchemy.orm import Session
 
@@ -105,15 +106,29 @@ def accept_open_catalogue(session: Session, name: str, *, accepted: bool, actor:
     return True
 
 
-def set_room(session: Session, name: str, *, tenants: int, capacity_bytes: int | None, actor: str) -> bool:
-    """Say how many tenants and bytes a server takes (None: any number of them); False when that changes nothing."""
+@dataclass(frozen=True, kw_only=True)
+class Room:
+    """What a server takes; None: any number of them."""
+
+    capacity: int
+    """Of tenants."""
+    capacity_bytes: int | None
+    capacity_per_minute: int | None
+    """Of transactions."""
+
+
+def set_room(session: Session, name: str, room: Room, actor: str) -> bool:
+    """Say what a server takes; False when that changes nothing."""
     row = _locked(session, name)
-    if tenants < 0 or (capacity_bytes is not None and capacity_bytes < 0):
+    wanted = asdict(room)
+    if any(each is not None and each < 0 for each in wanted.values()):
         raise RoomError
-    if (row.capacity, row.capacity_bytes) == (tenants, capacity_bytes):
+    if all(getattr(row, field) == value for field, value in wanted.items()):
         return False
-    row.capacity, row.capacity_bytes = tenants, capacity_bytes
-    audit.record(session, actor, "server.room", name, tenants=tenants, bytes=capacity_bytes)
+    for field, value in wanted.items():
+        setattr(row, field, value)
+    size, rate = room.capacity_bytes, room.capacity_per_minute
+    audit.record(session, actor, "server.room", name, tenants=room.capacity, bytes=size, per_minute=rate)
     return True
 
 

@@ -15,7 +15,9 @@ from tests.platform_under_test import PlatformUnderTest
 LISTED = {
     *("name", "provider", "region", "models", "status", "labels", "warm", "host", "port", "admin", "tls"),
     *("tenants", "capacity", "connections", "subscribed", "capacity_bytes", "used_bytes", "measured_at"),
+    *("capacity_per_minute", "per_minute"),
 }
+MEASURED = {"measured_at": 0, "used_bytes": 0, "per_minute": 0}
 CREATE = ("tenant", "create", "Acme", "--plan", "starter")
 
 
@@ -55,6 +57,10 @@ def test_labels_and_room_decide_who_is_taken(own_shell: Shell) -> None:
     assert f"beta: is full ({measured['used_bytes']} of 1024 bytes)" in refused.error
     assert own_shell("server", "room", "beta", "--bytes", "any").out == "beta takes 1000 tenants, any number of bytes\n"
     assert own_shell(*CREATE, "--model", "silo", "--dry-run").code == 0
+    said = own_shell("server", "room", "beta", "--per-minute", "100").out
+    assert said == "beta takes 1000 tenants, any number of bytes, 100 transactions a minute\n"
+    assert own_shell("server", "show", "beta", "--json").json["capacity_per_minute"] == 100
+    own_shell("server", "room", "beta", "--per-minute", "any")
 
 
 @pytest.mark.parametrize(
@@ -67,7 +73,8 @@ def test_labels_and_room_decide_who_is_taken(own_shell: Shell) -> None:
         (("label", "alpha"), 2, "say which: --add LABEL, --remove LABEL"),
         (("label", "alpha", "--add", "No"), 2, "'No' is no label"),
         (("label", "alpha", "--add", "a", "--remove", "a"), 2, "'a' cannot be added and removed at once"),
-        (("room", "alpha"), 2, "say what: --tenants N, --bytes SIZE"),
+        (("room", "alpha"), 2, "say what: --tenants N, --bytes SIZE, --per-minute N"),
+        (("room", "alpha", "--per-minute", "1K"), 2, "'1K' is no number: write 120000 or `any`"),
         (("room", "alpha", "--bytes", "much"), 2, "'much' is no size"),
         (("room", "alpha", "--tenants", "-1"), 2, "The room of a server is no number below 0"),
     ],
@@ -79,9 +86,7 @@ def test_what_cannot_be_is_refused_and_changes_nothing(
     refused = shell("server", *arguments)
     assert (refused.code, refused.error.startswith(said)) == (code, True), refused.error
     now = shell("server", "list", "--json").json
-    assert [row | {"measured_at": 0, "used_bytes": 0} for row in now] == [
-        row | {"measured_at": 0, "used_bytes": 0} for row in before
-    ]
+    assert [row | MEASURED for row in now] == [row | MEASURED for row in before]
 
 
 @pytest.mark.parametrize(

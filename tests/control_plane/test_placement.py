@@ -52,8 +52,8 @@ async def test_room_is_kept_and_told(fresh: ControlPlane) -> None:
         assert shown["objections"]["beta"] == [said]
     log = (await ops.get("/admin/audit")).json()["items"]
     assert [entry["facts"] for entry in log if entry["action"] == "server.room"] == [
-        {"tenants": 9, "bytes": 0},
-        {"tenants": 0, "bytes": None},
+        {"tenants": 9, "bytes": 0, "per_minute": None},
+        {"tenants": 0, "bytes": None, "per_minute": None},
     ]
 
 

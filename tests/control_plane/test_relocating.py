@@ -10,7 +10,7 @@ from typing import Any
 from uuid import UUID
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import select, text
 from sqlalchemy.orm import Session
 
 from control_plane.api.admin import move_run_work
@@ -20,6 +20,7 @@ from control_plane.domain.names import SHARED_SCHEMA
 from control_plane.domain.tenant import Model, Status
 from control_plane.registry import fleet, move_runs, moves, servers, tenants, workflow_records
 from control_plane.registry.engine import transaction
+from control_plane.registry.servers import Measured
 from control_plane.registry.tables import HomeRow, MoveRow
 from control_plane.staff.roles import StaffRole
 from control_plane.tenants import relocating
@@ -238,6 +239,29 @@ async def test_servers_are_evened_out_and_then_left_alone(plane: ControlPlane) -
     assert (await details(plane, run["id"]))["state"] == "done"
     assert (await ops.post("/admin/rebalance", json={})).json() == {"run": None}, "the home that is kept will be gone"
     assert (await ops.post("/admin/rebalance/cancel", json={})).status_code == 409
+
+
+async def test_servers_are_evened_out_by_what_they_have_to_do(plane: ControlPlane) -> None:
+    ops = plane.staff()
+    for name in ("alpha", "gamma"):
+        await ops.put(f"/admin/servers/{name}/room", json={"tenants": 100, "per_minute": 1000})
+    assert (await ops.post("/admin/rebalance/preview", json={})).json()["moves"] == []
+    with transaction(plane.engine) as session:
+        servers.record_measured(session, "alpha", {"pool_1": Measured(bytes=3, transactions=0)})
+        session.execute(text("UPDATE databases SET counted_at = now() - interval '100 minutes'"))
+        servers.record_measured(session, "alpha", {"pool_1": Measured(bytes=3, transactions=90_000)})
+    assert (await ops.get("/admin/servers/alpha")).json()["per_minute"] == pytest.approx(900, rel=0.01)
+    told = (await ops.post("/admin/rebalance/preview", json={})).json()
+    assert [(each["tenant"], each["target"], each["reason"]) for each in told["moves"]] == [
+        ("tenant-0", "gamma", "alpha is used to 90%, gamma to 1%")
+    ]
+    run = (await ops.post("/admin/rebalance", json={})).json()["run"]
+    work(plane, run["id"])
+    end(plane, "tenant-0", Phase.KEPT)
+    work(plane, run["id"])
+    with transaction(plane.engine) as session:
+        session.execute(text("UPDATE moves SET switched_at = now()"))
+    assert (await ops.post("/admin/rebalance/preview", json={})).json()["moves"] == [], "it takes along what it does"
 
 
 async def test_who_is_pinned_to_a_server_that_has_filled_up_stays(plane: ControlPlane) -> None:

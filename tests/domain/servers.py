@@ -17,6 +17,8 @@ def server(
     labels: tuple[str, ...] = (),
     capacity_bytes: int | None = None,
     used_bytes: int | None = None,
+    capacity_per_minute: int | None = None,
+    per_minute: int | None = None,
     host: str = "/nonexistent",
 ) -> Server:
     """A server that takes everything, unless told otherwise."""
@@ -33,4 +35,6 @@ def server(
         labels=labels,
         capacity_bytes=capacity_bytes,
         used_bytes=used_bytes,
+        capacity_per_minute=capacity_per_minute,
+        per_minute=per_minute,
     )

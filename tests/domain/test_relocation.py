@@ -24,6 +24,7 @@ def lives(
     *labels: str,
     model: Model = Model.POOL,
     size: int = 0,
+    per_minute: int = 0,
     plan: Plan = Plan.STARTER,
     obstacle: str | None = None,
     region: str | None = None,
@@ -38,6 +39,7 @@ def lives(
         plan=plan,
         labels=labels,
         bytes=size,
+        per_minute=per_minute,
         obstacle=obstacle,
         region=region,
     )
@@ -57,7 +59,8 @@ def housing(servers: list[Server], residents: list[Resident]) -> Housing:
             labels=Counter(label for resident in there for label in resident.labels if label.startswith(APART_RULE)),
         )
     used = {each.name: sum(r.bytes for r in residents if r.server == each.name) for each in servers}
-    known = [replace(each, used_bytes=used[each.name]) for each in servers]
+    busy = {each.name: sum(r.per_minute for r in residents if r.server == each.name) for each in servers}
+    known = [replace(each, used_bytes=used[each.name], per_minute=busy[each.name]) for each in servers]
     return Housing(servers=known, held=held, residents=residents, full_at=FULL_AT)
 
 
@@ -127,6 +130,26 @@ def test_one_large_tenant_is_moved_rather_than_many_small_ones() -> None:
     assert [step.resident.slug for step in found] == ["large"]
 
 
+def test_who_is_busy_moves_off_a_busy_server_though_both_hold_as_many() -> None:
+    servers = [server("a", capacity_per_minute=1000), server("b", capacity_per_minute=1000)]
+    residents = [lives(f"idle-{n}", name) for n, name in enumerate("aabb")]
+    residents += [lives("calm", "a", model=Model.SILO, per_minute=100), lives("busy", "a", per_minute=400)]
+    residents += [lives("busier", "a", model=Model.SILO, per_minute=450)]
+    (step,) = evening_out(housing(servers, residents))
+    assert (step.resident.slug, step.to, step.reason) == ("busier", "b", "a is used to 95%, b to 20%")
+
+
+def test_how_busy_a_server_is_makes_no_difference_where_nobody_has_said_what_it_takes() -> None:
+    residents = [lives("idle", "b"), lives("busy", "a", per_minute=10**9)]
+    assert evening_out(housing([server("a"), server("b", capacity_per_minute=1000)], residents)) == []
+
+
+def test_who_leaves_a_drained_server_goes_where_there_is_least_to_do() -> None:
+    servers = [draining("a"), server("b", capacity_per_minute=1000), server("c")]
+    residents = [lives("one", "a"), lives("busy", "b", per_minute=500), *(lives(f"c-{n}", "c") for n in range(3))]
+    assert told(list(emptying(housing(servers, residents), "a"))) == [("one", "c")]
+
+
 def test_no_more_than_so_many_are_moved() -> None:
     residents = [lives(f"t-{n}", "a") for n in range(8)]
     assert len(evening_out(housing([server("a"), server("b")], residents), 2)) == 2
@@ -153,6 +176,7 @@ SERVER = st.builds(
     capacity=st.integers(1, 12),
     connections=st.integers(1, 12),
     capacity_bytes=st.none() | st.integers(1, 200),
+    capacity_per_minute=st.none() | st.integers(0, 200),
     labels=st.lists(st.sampled_from(["ssd", "only-bank", "plan-starter"]), unique=True, max_size=2).map(tuple),
     status=st.sampled_from([ServerStatus.ACTIVE] * 4 + [ServerStatus.DRAINING]),
 )
@@ -170,6 +194,7 @@ def platforms(draw: st.DrawFn) -> Housing:
         model=st.sampled_from(Model),
         plan=st.sampled_from(Plan),
         size=st.integers(0, 60),
+        per_minute=st.integers(0, 60),
         obstacle=st.sampled_from([None, None, None, "is suspended"]),
         region=st.sampled_from([None, None, "eu"]),
     )

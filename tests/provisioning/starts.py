@@ -37,7 +37,8 @@ SELECT 'relation', oid::regclass::text,
 OF_THE_ROLL = r"""
 SELECT tablename, '',
        regexp_replace(query_to_xml(format('SELECT * FROM %I t ORDER BY t::text', tablename), false, false, '')::text,
-                      '<(measured_at|used_bytes|move_slots|move_wal_bytes)>[^<]*</\1>', '', 'g')
+                      '<(measured_at|used_bytes|per_minute|counted|counted_at|move_slots|move_wal_bytes)>[^<]*</\1>',
+                      '', 'g')
   FROM pg_tables WHERE schemaname = 'public' AND tablename <> 'processes'
 """
 

@@ -65,6 +65,7 @@ class Room(Input):
 
     tenants: Annotated[int, Field(ge=0, lt=2**31)]
     bytes: Annotated[int | None, Field(ge=0, lt=2**63, description="As many as they like without it.")] = None
+    per_minute: Annotated[int | None, Field(ge=0, lt=2**63, description="Transactions; any number without it.")] = None
 
 
 @router.post("/placement/preview", responses=problems(401, 403, 413, 422, 503))
@@ -87,7 +88,7 @@ async def put_server_labels(name: ServerName, body: ServerLabels, desk: AsOps) -
 
 @router.put("/servers/{name}/room", status_code=204, responses=problems(401, 403, 404, 413, 422, 503))
 async def put_server_room(name: ServerName, body: Room, desk: AsOps) -> None:
-    """Say how many tenants and bytes a server takes; who lives there stays."""
+    """Say how many tenants, bytes and transactions a server takes; who lives there stays."""
     await desk.run(_set_room, name, body, desk.actor)
 
 
@@ -118,4 +119,5 @@ def _label(session: Session, name: str, labels: list[str], actor: str) -> None:
 
 
 def _set_room(session: Session, name: str, room: Room, actor: str) -> None:
-    places.set_room(session, name, tenants=room.tenants, capacity_bytes=room.bytes, actor=actor)
+    wanted = places.Room(capacity=room.tenants, capacity_bytes=room.bytes, capacity_per_minute=room.per_minute)
+    places.set_room(session, name, wanted, actor)

@@ -43,6 +43,9 @@ class ServerOut(Output):
     capacity_bytes: int | None
     used_bytes: int | None
     """What its databases held when they were last measured."""
+    capacity_per_minute: int | None
+    per_minute: int | None
+    """How many transactions a minute they had then."""
 
 
 class DatabaseOut(Output):
@@ -122,4 +125,6 @@ def _shown(server: Server, tenants: int, budget: Budget) -> ServerOut:
         labels=list(server.labels),
         capacity_bytes=server.capacity_bytes,
         used_bytes=server.used_bytes,
+        capacity_per_minute=server.capacity_per_minute,
+        per_minute=server.per_minute,
     )

@@ -38,6 +38,10 @@ class ServerRow(Base):
     """How much its databases may hold together; without a number, as much as they like."""
     used_bytes: Mapped[int | None] = mapped_column(BigInteger)
     """What its databases held at `measured_at`."""
+    capacity_per_minute: Mapped[int | None] = mapped_column(BigInteger)
+    """How many transactions a minute it takes; without a number it makes no difference how many there are."""
+    per_minute: Mapped[int | None] = mapped_column(BigInteger)
+    """How many its databases had when it was last measured; None until they were counted twice."""
     measured_at: Mapped[datetime | None]
     warm: Mapped[int] = mapped_column(Integer, server_default=text("0"))
     """How many finished silos it keeps ready."""
@@ -78,4 +82,9 @@ class DatabaseRow(Base):
     state: Mapped[str] = mapped_column(server_default=text("'ready'"))
     used_bytes: Mapped[int | None] = mapped_column(BigInteger)
     """What it held when its server was last measured."""
+    per_minute: Mapped[int | None] = mapped_column(BigInteger)
+    """How many transactions it had a minute, between the last two times that they were counted."""
+    counted: Mapped[int | None] = mapped_column(BigInteger)
+    """Transactions since its server counts them, at `counted_at`."""
+    counted_at: Mapped[datetime | None]
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
