@@ -604,6 +604,19 @@ SELECT quote_ident(rolname) AS object,
  WHERE rolname <> ALL (%(roles)s) AND rolname <> ALL (%(logins)s) AND rolname !~ '^pg_'
    AND (rolsuper OR rolbypassrls OR rolcreaterole OR rolreplication)
 
+-- check: slot_foreign
+-- scope: server
+-- severity: warning
+-- what: a replication slot that is of no move keeps the server's log, for as long as nobody reads it
+-- remedy: find out who is to read it; if nobody is, as a superuser: SELECT pg_drop_replication_slot('{object}')
+-- One that is read as fast as the server writes is a standby's, say. From 'extended' on it keeps more than max_wal_size.
+SELECT slot_name AS object,
+       concat_ws(', ', CASE WHEN NOT active THEN 'nobody reads it' END,
+                 'it keeps ' || pg_size_pretty(pg_wal_lsn_diff(pg_current_wal_lsn(), restart_lsn))) AS detail
+  FROM pg_replication_slots
+ WHERE NOT temporary AND slot_name !~ '^(mv|un)_[0-9a-f]{32}$' AND restart_lsn IS NOT NULL AND wal_status <> 'lost'
+   AND (NOT active OR wal_status <> 'reserved')
+
 -- check: template_open
 -- scope: server
 -- severity: error

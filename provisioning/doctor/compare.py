@@ -47,6 +47,12 @@ SCHEMA_ORPHAN = Check(
     "a schema of a tenant who has no home here by the roll: nobody migrates or erases it",
     "find out whose it was (t_<tenant id>), keep a dump if need be, then DROP SCHEMA {object} CASCADE",
 )
+SCHEMA_FOREIGN = Check(
+    "schema_foreign",
+    Severity.ERROR,
+    "a schema of a tenant who has no home here by the roll, and not the platform's own: no repair can drop it",
+    "ask its owner whose it is, keep a dump if need be, then, as a superuser: DROP SCHEMA {object} CASCADE",
+)
 ROLE_ORPHAN = Check(
     "role_orphan", Severity.WARNING, "an app login without a database on the roll", "DROP ROLE {object}"
 )
@@ -260,7 +266,10 @@ def _schemas(database: RollDatabase, seen: HomeSeen, homes: tuple[RollHome, ...]
         yield HOME_MISSING.finding(**place, object=schema, detail="there is no such schema, or nothing in it")
     known = database.targets.keys() | {home.schema for home in homes} | {"public"}
     for schema in sorted(seen.targets.keys() - known):
-        yield SCHEMA_ORPHAN.finding(**place, object=schema)
+        if (owner := seen.foreign.get(schema)) is not None:
+            yield SCHEMA_FOREIGN.finding(**place, object=schema, detail=f"it belongs to {owner}")
+        else:
+            yield SCHEMA_ORPHAN.finding(**place, object=schema)
     if database.model is Model.SILO and len(there := [home.slug for home in homes if home.state != "left"]) > 1:
         yield SILO_SHARED.finding(**place, detail=", ".join(sorted(there)))
 

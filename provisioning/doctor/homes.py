@@ -58,6 +58,10 @@ SELECT n.nspname, c.oid IS NOT NULL
   LEFT JOIN pg_class c ON c.relnamespace = n.oid AND c.relname = 'alembic_version' AND c.relkind = 'r'
  WHERE n.nspname ~ '^t_[0-9a-f]{32}$' OR (n.nspname = 'public' AND c.oid IS NOT NULL)
 """
+_FOREIGN = b"""
+SELECT nspname, pg_get_userbyid(nspowner) FROM pg_namespace
+ WHERE nspname ~ '^t_[0-9a-f]{32}$' AND pg_get_userbyid(nspowner) <> %(owner)s
+"""
 _NO_REVISION = sql.SQL("SELECT NULL, NULL WHERE false").format()
 _REVISION = sql.SQL("SELECT {name} AS schema, max(version_num) AS revision FROM {schema}.alembic_version")
 _FENCES = b"SELECT tenant_id, epoch, state FROM tenancy.fences"
@@ -80,6 +84,8 @@ class HomeSeen:
     home_revision: str | None
     targets: Mapping[str, str | None]
     """By schema, the revision that stands there. Of every schema of a tenant, and of public where it has tables."""
+    foreign: Mapping[str, str]
+    """Who owns a tenant's schema, by those that are not the platform's own."""
     fences: Mapping[UUID, Fence]
     key_digest: str | None
 
@@ -118,6 +124,7 @@ def _read(visit: Visit) -> HomeSeen:
     return HomeSeen(
         home_revision=next((row[0] for row in visit.rows("home revision", _HOME_REVISION)), None),
         targets=_revisions(visit),
+        foreign=dict(visit.rows("schemas' owners", _FOREIGN, {"owner": OWNER})),
         fences={row[0]: Fence(epoch=row[1], state=row[2]) for row in visit.rows("fences", _FENCES)},
         key_digest=next((row[0] for row in visit.rows("signing key", KEY_DIGEST)), None),
     )

@@ -134,7 +134,7 @@ class SeenPublication:
 
 @dataclass(frozen=True, kw_only=True)
 class SeenSchema:
-    """A tenant's schema in a database on the roll. What is in it is counted where no home on the roll is there."""
+    """A tenant's schema, the platform's own, in a database on the roll. What is in it is counted: no home is there."""
 
     server: str
     database: str

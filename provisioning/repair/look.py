@@ -191,7 +191,8 @@ def _look_inside(connection: Connection, database: RollDatabase, seen: HomeSeen,
         for schema, table, name in connection.execute(_INDEXES).fetchall()
     ]
     housed = {home.schema for home in known.homes if home.database_id == database.id}
-    strange = sorted(seen.targets.keys() - housed - database.targets.keys() - {SHARED_SCHEMA})
+    known_schemas = housed | database.targets.keys() | {SHARED_SCHEMA}
+    strange = sorted(seen.targets.keys() - known_schemas - seen.foreign.keys())
     for schema, age in connection.execute(_for(connection, _SCHEMAS), [strange]).fetchall():
         inside = Contents(tenants=0, rows=counting.rows(connection, schemas=[schema]))
         found.schemas.append(SeenSchema(**place, name=schema, age=age, contents=inside))

@@ -752,6 +752,28 @@ SERVERS = (
         "schema_orphan",
     ),
     defect(
+        "an orphaned schema of somebody else's",
+        "bridge",
+        ("CREATE ROLE analyst", f"CREATE SCHEMA t_{NOBODY} AUTHORIZATION analyst"),
+        ("DROP OWNED BY analyst", "DROP ROLE analyst"),
+        "owner",
+        "schema_foreign",
+    ),
+    defect(
+        "a slot that somebody has made",
+        "beta",
+        "SELECT pg_create_logical_replication_slot('analyst', 'pgoutput')",
+        "SELECT pg_drop_replication_slot('analyst')",
+        "slot_foreign",
+    ),
+    defect(
+        "a standby's slot whose standby has gone",
+        "alpha",
+        "SELECT pg_create_physical_replication_slot('standby', true)",
+        "SELECT pg_drop_replication_slot('standby')",
+        "slot_foreign",
+    ),
+    defect(
         "a database that lets nobody in",
         "beta",
         "ALTER DATABASE {login_silo} ALLOW_CONNECTIONS false",
@@ -1007,6 +1029,12 @@ HARMLESS = (
         "DROP INDEX one_email",
     ),
     defect("a role without powers", "alpha", "CREATE ROLE analyst LOGIN", "DROP ROLE analyst"),
+    defect(
+        "a slot that keeps nothing yet",
+        "beta",
+        "SELECT pg_create_physical_replication_slot('standby')",
+        "SELECT pg_drop_replication_slot('standby')",
+    ),
     defect(
         "a setting of a database",
         "pool",

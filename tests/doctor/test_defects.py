@@ -8,7 +8,7 @@ import socket
 import struct
 import subprocess
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from itertools import pairwise
 from pathlib import Path
 from types import ModuleType
@@ -16,6 +16,7 @@ from types import ModuleType
 import psycopg
 import pytest
 
+from control_plane.doors import SOCKETS
 from provisioning.databases import context_pads
 from provisioning.doctor import catalogue, compare, homes, parts, servers, settings
 from provisioning.doctor.findings import Check
@@ -96,6 +97,33 @@ def test_a_finding_says_where_it_is(patient: Patient) -> None:
     table = f"{words['schema']}.messages"
     assert (finding.server, finding.database, finding.object) == ("alpha", words["login"], table)
     assert finding.remedy == f"ALTER TABLE {table} FORCE ROW LEVEL SECURITY"
+
+
+def test_of_a_slot_that_is_nobodys_it_is_told_how_much_it_keeps(patient: Patient) -> None:
+    patient.do("beta", ["SELECT pg_create_physical_replication_slot('standby', true)"])
+    try:
+        patient.do("beta", ["SELECT pg_logical_emit_message(false, 'tests', repeat('x', 100000))"])
+        [finding] = patient.findings()
+    finally:
+        patient.do("beta", ["SELECT pg_drop_replication_slot('standby')"])
+    assert (finding.server, finding.object) == ("beta", "standby")
+    assert re.search(r"nobody reads it, it keeps \d+ [kM]B$", finding.what)
+    assert finding.remedy.endswith("SELECT pg_drop_replication_slot('standby')")
+
+
+def test_a_slot_that_somebody_reads_is_not_found(patient: Patient) -> None:
+    patient.do("beta", ["SELECT pg_create_logical_replication_slot('analyst', 'pgoutput')"])
+    dsn = SOCKETS.dsn(patient.platform.server("beta"), "postgres", "postgres")
+    active = "SELECT active FROM pg_replication_slots WHERE slot_name = 'analyst'"
+    reads = b"START_REPLICATION SLOT analyst LOGICAL 0/0 (proto_version '1', publication_names 'none')"
+    try:
+        with closing(psycopg.connect(dsn, autocommit=True, replication="database")) as reader:
+            reader.pgconn.send_query(reads)
+            until(lambda: _column(patient, "beta", active) == [True], what="the slot is read")
+            assert patient.findings() == ()
+        until(lambda: _column(patient, "beta", active) == [False], what="the slot is read no more")
+    finally:
+        patient.do("beta", ["SELECT pg_drop_replication_slot('analyst')"])
 
 
 def test_a_copied_key_is_found(patient: Patient) -> None:

@@ -16,7 +16,7 @@ from provisioning.repair.plan import GRACE
 from provisioning.repair.repairing import NEEDS_YES
 from provisioning.repair.repairs import Kind
 from tests.doctor.patient import CONTROL, Patient
-from tests.repair.mending import kinds, mend, mended, repairs, silo_of_nobody, there
+from tests.repair.mending import diagnosed, kinds, mend, mended, repairs, silo_of_nobody, there
 from tests.waiting import until
 
 pytestmark = pytest.mark.usefixtures("well_afterwards")
@@ -129,6 +129,19 @@ def test_an_orphan_schema_goes_only_with_a_yes(patient: Patient) -> None:
     assert [outcome.left for outcome in mended(patient, yes=False)] == [NEEDS_YES]
     assert repairs(patient, grace=GRACE)[0].held == "it is younger than 10 minutes"
     mend(patient)
+
+
+def test_an_orphan_schema_of_somebody_elses_is_left_to_people(patient: Patient) -> None:
+    schema = bridge_schema(new_id())
+    patient.do("bridge", ["CREATE ROLE analyst", f"CREATE SCHEMA {schema} AUTHORIZATION analyst"])
+    try:
+        diagnosis = diagnosed(patient)
+    finally:
+        patient.do("bridge", ["DROP OWNED BY analyst", "DROP ROLE analyst"])
+    [finding] = (each for each in diagnosis.report.findings if each.check == "schema_foreign")
+    assert (finding.object, diagnosis.repairs) == (schema, ())
+    assert finding.what.endswith("it belongs to analyst")
+    assert finding.remedy.endswith(f"as a superuser: DROP SCHEMA {schema} CASCADE")
 
 
 def test_orphan_logins_go(patient: Patient) -> None:
