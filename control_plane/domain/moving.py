@@ -11,9 +11,12 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from control_plane.domain.errors import ConflictError
+from control_plane.domain.tenant import Status
 
 UNDO_WINDOW_MAX = timedelta(days=7)
 """The source of what flows back keeps its log for as long as nobody brings it."""
+MOVABLE = frozenset({Status.ACTIVE, Status.SUSPENDED})
+"""Who is served is `moving` meanwhile; who is suspended stays so, from the one home into the other."""
 MOVES_AT_ONCE_MAX = 20
 """Of one server: each has a slot or two, a stream and three connections."""
 

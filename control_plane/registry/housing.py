@@ -10,7 +10,7 @@ from uuid import UUID
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from control_plane.domain.moving import ENDED, Phase
+from control_plane.domain.moving import ENDED, MOVABLE, Phase
 from control_plane.domain.placement import APART_RULE
 from control_plane.domain.relocation import UNBOUNDED, Held, Housing, Resident
 from control_plane.domain.server import Server
@@ -163,11 +163,11 @@ def _resident(lived: _Lived, at: DatabaseRow, share: _Share, obstacle: tuple[str
 
 
 def _of_status(status: Status) -> tuple[str, bool] | None:
-    if status is Status.ACTIVE:
+    if status in MOVABLE:
         return None
     if status is Status.MOVING:
         return "is being moved", True
-    return f"is {status}, and only active tenants are moved", status is Status.PROVISIONING
+    return f"is {status}, and only active or suspended tenants are moved", status is Status.PROVISIONING
 
 
 def _obstacles(session: Session) -> dict[UUID, tuple[str, bool]]:

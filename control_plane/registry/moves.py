@@ -107,6 +107,12 @@ def open_of(session: Session, tenant_id: UUID, *, lock: bool = False) -> MoveRow
     return session.scalars(query.with_for_update() if lock else query).one_or_none()
 
 
+def is_on_its_way(session: Session, tenant_id: UUID) -> bool:
+    """Whether the tenant is between two homes, served or suspended. Whoever has locked the tenant can rely on it."""
+    query = select(func.count()).where(MoveRow.tenant_id == tenant_id, MoveRow.phase.in_(MOVING))
+    return session.scalars(query).one() > 0
+
+
 def of_tenant(session: Session, tenant_id: UUID, limit: int) -> Sequence[MoveRow]:
     """A tenant's newest moves, newest first."""
     query = select(MoveRow).where(MoveRow.tenant_id == tenant_id)

@@ -14,7 +14,7 @@ from control_plane import audit
 from control_plane.domain.errors import ConflictError, InvalidError
 from control_plane.domain.lifecycle import TRANSITIONS, TransitionError
 from control_plane.domain.tenant import Status
-from control_plane.registry import tenants, workflow_records
+from control_plane.registry import moves, tenants, workflow_records
 from control_plane.registry.tables import TenantRow
 from control_plane.registry.workflows import CLOSE, ERASE, REOPEN, Workflows, kind_of
 from control_plane.tenants import service
@@ -99,7 +99,7 @@ def is_erasing(tenant: TenantRow) -> bool:
 
 
 def _refuse_unless_closable(session: Session, tenant: TenantRow, *, at_once: bool) -> None:
-    status = Status(tenant.status)
+    status = Status.MOVING if moves.is_on_its_way(session, tenant.id) else Status(tenant.status)
     if status is not Status.CLOSING and Status.CLOSING not in TRANSITIONS[status]:
         raise TransitionError(f"{tenant.slug!r} {_WHY_NOT[status]}", current=status)
     if is_erasing(tenant) and not (at_once and _failed(session, tenant)):

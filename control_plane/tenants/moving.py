@@ -17,13 +17,13 @@ from sqlalchemy.orm import Session
 from control_plane import audit
 from control_plane.domain.errors import ConflictError, InvalidError, NotFoundError, UnavailableError
 from control_plane.domain.ids import new_id
-from control_plane.domain.moving import RULES, UNDO_WINDOW_MAX, Phase
+from control_plane.domain.moving import MOVABLE, RULES, UNDO_WINDOW_MAX, Phase
 from control_plane.domain.placement import Choice, Wish
 from control_plane.domain.tenant import Model, Plan, Status
 from control_plane.registry import fleet, moves, placing, servers, tenants, workflow_records
 from control_plane.registry.tables import DatabaseRow, HomeRow, MoveRow, RouteRow, TargetRow, TenantRow
 from control_plane.registry.workflow_records import UNENDED
-from control_plane.registry.workflows import MOVE, MOVE_BACK, ROTATE, TIDY_MOVE, Workflows
+from control_plane.registry.workflows import MOVE, MOVE_BACK, RESUME, ROTATE, SUSPEND, TIDY_MOVE, Workflows, kind_of
 from control_plane.tenants.rotating import login_changes
 
 UNDO_WINDOW = timedelta(hours=1)
@@ -94,7 +94,8 @@ def request(
     allow_freeze: bool = False,
     full_at: placing.FullAt | None = None,
 ) -> MoveRow:
-    """Begin to move a tenant; it is served all the time, unless `allow_freeze` and there is no other way.
+    """Begin to move a tenant; it is served all the time, unless `allow_freeze` and there is no other way. One that is
+    suspended stays so.
 
     WindowError, what `consider` raises, and NotMovableError or FleetBusyError while something else is done to it, to
     its database or to the fleet.
@@ -120,7 +121,7 @@ def request(
         allow_freeze=allow_freeze,
     )
     moves.add(session, row)
-    tenants.change_status(tenant, Status.MOVING)
+    _set_out(tenant)
     facts = {"to": str(model), "server": server} | ({"allow_freeze": True} if allow_freeze else {})
     audit.record(session, actor, "tenant.move", tenant.slug, tenant_id=tenant.id, **facts)
     _start(session, workflows, tenant, row, MOVE, actor)
@@ -152,8 +153,8 @@ def back(session: Session, workflows: Workflows, tenant: TenantRow, actor: str) 
         raise NoWayBackError(f"no home that {tenant.slug!r} has left is kept")
     if row.revision is None:
         raise NoWayBackError(f"there is no way back for {tenant.slug!r}: {row.reason or 'what changed was not kept'}")
-    if Status(tenant.status) is not Status.ACTIVE:
-        raise NotMovableError(f"{tenant.slug!r} is {tenant.status}, and only active tenants are moved")
+    _refuse_unless_settled(tenant)
+    _refuse_while_let_in(session, tenant)
     fleet.keep_still(session)
     homes = [session.get_one(HomeRow, home_id) for home_id in (row.source_id, row.target_id)]
     for home in sorted(homes, key=lambda each: each.database_id):
@@ -162,7 +163,7 @@ def back(session: Session, workflows: Workflows, tenant: TenantRow, actor: str) 
             raise NoWayBackError(f"there is no way back for {tenant.slug!r}: its homes have been migrated since")
     moves.change_phase(row, Phase.RETURNING)
     row.cancel_asked = False
-    tenants.change_status(tenant, Status.MOVING)
+    _set_out(tenant)
     audit.record(session, actor, "tenant.move_back", tenant.slug, tenant_id=tenant.id)
     _start(session, workflows, tenant, row, MOVE_BACK, actor)
     return row
@@ -225,15 +226,31 @@ def _refuse_unless_movable(session: Session, tenant: TenantRow) -> None:
     row = moves.open_of(session, tenant.id, lock=True)
     if row is not None:
         raise NotMovableError(f"{tenant.slug!r} is moved already: {_about(row)}")
-    if Status(tenant.status) is Status.SUSPENDED:
-        raise NotMovableError(
-            f"{tenant.slug!r} is suspended, and a tenant that has moved is active: it would be let in; resume it first"
-        )
-    if Status(tenant.status) is not Status.ACTIVE:
-        raise NotMovableError(f"{tenant.slug!r} is {tenant.status}, and only active tenants are moved")
+    _refuse_unless_settled(tenant)
+    _refuse_while_unended(session, tenant)
+
+
+def _refuse_unless_settled(tenant: TenantRow) -> None:
+    if Status(tenant.status) not in MOVABLE:
+        raise NotMovableError(f"{tenant.slug!r} is {tenant.status}, and only active or suspended tenants are moved")
+
+
+def _refuse_while_let_in(session: Session, tenant: TenantRow) -> None:
+    """Of one that is active the move that has brought it there may be on record as unended for a moment."""
+    if Status(tenant.status) is Status.SUSPENDED and kind_of(tenant.workflow_id) in {SUSPEND, RESUME}:
+        _refuse_while_unended(session, tenant)
+
+
+def _refuse_while_unended(session: Session, tenant: TenantRow) -> None:
     record = workflow_records.find(session, tenant.workflow_id) if tenant.workflow_id else None
     if record is not None and record.state in UNENDED:
         raise NotMovableError(f"its {record.kind} has not come to its end: try again in a moment")
+
+
+def _set_out(tenant: TenantRow) -> None:
+    """One that is suspended stays so: the move's row alone says that it is on its way."""
+    if Status(tenant.status) is Status.ACTIVE:
+        tenants.change_status(tenant, Status.MOVING)
 
 
 def _open(session: Session, tenant: TenantRow) -> MoveRow:

@@ -15,7 +15,7 @@ from control_plane.domain.lifecycle import TransitionError
 from control_plane.domain.placement import Wish
 from control_plane.domain.route import Role
 from control_plane.domain.tenant import Model, Plan, Status, checked_name, checked_slug
-from control_plane.registry import keys, placing, tenants, workflow_records
+from control_plane.registry import keys, moves, placing, tenants, workflow_records
 from control_plane.registry.tables import ApiKeyRow, PendingOwnerRow, TenantRow
 from control_plane.registry.workflows import PROVISION, RESUME, SUSPEND, Workflows
 from control_plane.routing.credentials import new_key
@@ -91,16 +91,24 @@ def create(session: Session, workflows: Workflows, wish: TenantWish, actor: str)
 
 
 def suspend(session: Session, workflows: Workflows, tenant: TenantRow, actor: str) -> None:
-    """Refuse the tenant everywhere: by route as soon as this commits, by fence when the workflow has run."""
+    """Refuse the tenant everywhere: by route as soon as this commits, by fence when the workflow has run.
+
+    TransitionError for one that cannot be suspended, or is being moved.
+    """
+    _refuse_on_its_way(session, tenant)
     tenants.change_status(tenant, Status.SUSPENDED)
     audit.record(session, actor, "tenant.suspend", tenant.slug, tenant_id=tenant.id)
     start(session, workflows, tenant, SUSPEND, actor)
 
 
 def resume(session: Session, workflows: Workflows, tenant: TenantRow, actor: str) -> None:
-    """Let a suspended tenant in again: the workflow opens the fence first and the route after it."""
+    """Let a suspended tenant in again: the workflow opens the fence first and the route after it.
+
+    TransitionError for one that is not suspended, or is being moved.
+    """
     if Status(tenant.status) is not Status.SUSPENDED:
         raise TransitionError(f"a tenant that is {tenant.status} cannot be resumed")
+    _refuse_on_its_way(session, tenant)
     audit.record(session, actor, "tenant.resume", tenant.slug, tenant_id=tenant.id)
     start(session, workflows, tenant, RESUME, actor)
 
@@ -124,6 +132,14 @@ def revoke_key(session: Session, key_id: UUID, actor: str) -> ApiKeyRow:
     row = keys.revoke(session, key_id)
     audit.record(session, actor, "key.revoke", row.name, tenant_id=row.tenant_id, key=str(key_id))
     return row
+
+
+def _refuse_on_its_way(session: Session, tenant: TenantRow) -> None:
+    """Of one that is served its status says so."""
+    if Status(tenant.status) is Status.SUSPENDED and moves.is_on_its_way(session, tenant.id):
+        raise TransitionError(
+            f"{tenant.slug!r} is being moved, and arrives suspended: wait until it has arrived, or cancel the move"
+        )
 
 
 def _record_new(session: Session, row: TenantRow, wish: TenantWish, actor: str) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 from uuid import UUID
@@ -200,6 +200,7 @@ class Expected:
 def compare(roll: Roll, seen: Seen, expected: Expected) -> list[Finding]:
     """All that differs."""
     found = [*_tenants(roll, expected.houses), *_moves(roll), *_servers(roll, seen)]
+    moving = frozenset(move.tenant_id for move in roll.moves if move.phase in MOVING)
     for database in roll.databases:
         home = seen.homes.get(database.id)
         if home is None or database.home_revision is None:
@@ -207,7 +208,7 @@ def compare(roll: Roll, seen: Seen, expected: Expected) -> list[Finding]:
         homes = tuple(each for each in roll.homes if each.database_id == database.id)
         found += _schemas(database, home, homes)
         found += _revisions(roll, database, home, homes, expected.chain)
-        found += _fences(database, home, homes)
+        found += _fences(database, home, homes, moving)
         found += _keys(database, homes, seen, expected)
     return found
 
@@ -293,7 +294,9 @@ def _revisions(
             yield REVISION_BEHIND.finding(**place, detail=f"{there}, where {wanted} is wanted")
 
 
-def _fences(database: RollDatabase, seen: HomeSeen, homes: tuple[RollHome, ...]) -> Iterator[Finding]:
+def _fences(
+    database: RollDatabase, seen: HomeSeen, homes: tuple[RollHome, ...], moving: Collection[UUID]
+) -> Iterator[Finding]:
     place = {"server": database.server, "database": database.name}
     current = {home.tenant_id for home in homes if home.state != "left"}
     for home in homes:
@@ -309,6 +312,8 @@ def _fences(database: RollDatabase, seen: HomeSeen, homes: tuple[RollHome, ...])
             if fence is None:
                 yield FENCE_MISSING.finding(**subject)
                 continue
+            if home.tenant_id in moving:
+                continue  # Its route may have been switched between two looks.
             wanted = FENCE_OF.get(home.status, fence.state)
             if fence.state != wanted:
                 yield FENCE_STATE.finding(**subject, detail=f"the tenant is {home.status}, its fence {fence.state}")

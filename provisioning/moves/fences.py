@@ -10,10 +10,11 @@ import psycopg
 
 from provisioning.roles import Connection
 
-OPEN, READY, FROZEN, CLOSED = "open", "ready", "frozen", "closed"
+OPEN, READY, FROZEN, SUSPENDED, CLOSED = "open", "ready", "frozen", "suspended", "closed"
 _LOCK = "SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))"
 _FREEZE = """
-UPDATE tenancy.fences SET state = 'frozen', changed_at = now() WHERE tenant_id = %s AND epoch = %s AND state = 'open'
+UPDATE tenancy.fences SET state = %(state)s, changed_at = now()
+ WHERE tenant_id = %(tenant)s AND epoch = %(epoch)s AND (state = 'open' OR state = 'suspended' AND %(state)s = state)
 RETURNING changed_at
 """
 _THAW = """
@@ -37,10 +38,11 @@ SELECT a.pid, a.usename, coalesce(a.state, 'active'), extract(epoch FROM clock_t
 """
 
 
-def freeze(connection: Connection, tenant_id: UUID, epoch: int, within_ms: int) -> datetime | None:
+def freeze(connection: Connection, tenant_id: UUID, epoch: int, within_ms: int, state: str = FROZEN) -> datetime | None:
     """Keep out whoever comes from now on, once all who are inside have left; None when they do not within that time.
 
-    What is returned tells this freeze from any other, for `thaw`.
+    What is returned tells this freeze from any other, for `thaw`. `state` is SUSPENDED for whoever is not to be let in
+    again: that nobody thaws.
 
     While it waits so does whoever wants in. psycopg.errors.NoDataFound when the fence is not open at that epoch.
     """
@@ -48,7 +50,7 @@ def freeze(connection: Connection, tenant_id: UUID, epoch: int, within_ms: int) 
         with connection.transaction():
             connection.execute(f"SET LOCAL lock_timeout = {within_ms}")
             connection.execute(_LOCK, [str(tenant_id)])
-            row = connection.execute(_FREEZE, [tenant_id, epoch]).fetchone()
+            row = connection.execute(_FREEZE, {"tenant": tenant_id, "epoch": epoch, "state": state}).fetchone()
             if row is None:
                 raise psycopg.errors.NoDataFound("the fence is not open")
         since: datetime = row[0]

@@ -21,14 +21,13 @@ from control_plane.domain.moving import GOING, RULES, Phase, Recipe
 from control_plane.domain.tenant import Status
 from control_plane.registry import moves, tenants
 from control_plane.registry.moves import Held
-from control_plane.registry.tables import MoveRow
+from control_plane.registry.tables import MoveRow, TenantRow
 from provisioning.building import Place
 from provisioning.estate import Estate
 from provisioning.inside import Inside
 from provisioning.moves import fences
 from provisioning.moves.copying import Progress
 from provisioning.moves.errors import at_source, at_target
-from provisioning.moves.fences import OPEN
 from provisioning.moves.following import Follower
 from provisioning.moves.freezing import BrokenOffError, tried_once, under_freeze
 from provisioning.moves.places import source_of, target_of
@@ -84,11 +83,11 @@ def carry_over(estate: Estate, inside: Inside, move_id: UUID) -> None:
                     catch_up(follower, watcher, check, estate.pace())
                 prepare_way_back(target, tables, trip.tenant_id, waiting=partial(_pumped, follower, check))
             _phase(held, move_id, Phase.FREEZING)
-            _record(held, trip, hand_over(work, by_stream(follower, trip.epoch, check, estate.pace())))
+            _record(held, trip, hand_over(work, by_stream(follower, trip, check, estate.pace())))
 
 
 def arrive(estate: Estate, move_id: UUID) -> None:
-    """The new home open, the old one closed and kept; the tenant is active again."""
+    """The new home open, the old one closed and kept; the tenant is active again, or as suspended as it was."""
     with holding_trip(estate, move_id) as (held, trip):
         if trip.phase is not Phase.SWITCHED:
             return
@@ -107,7 +106,7 @@ def arrive(estate: Estate, move_id: UUID) -> None:
                 row.reason = UNSEEN
             if not row.undo_window_s:
                 row.revision = None
-            _active_again(session, row, "tenant.moved", trip)
+            _arrived(session, row, "tenant.moved", trip)
 
 
 def carry_back(estate: Estate, inside: Inside, move_id: UUID) -> None:
@@ -131,7 +130,7 @@ def carry_back(estate: Estate, inside: Inside, move_id: UUID) -> None:
                 tables=tables,
                 forth=False,
             )
-            _record(held, trip, hand_over(work, by_stream(follower, trip.epoch, check, estate.pace())))
+            _record(held, trip, hand_over(work, by_stream(follower, trip, check, estate.pace())))
 
 
 def arrive_back(estate: Estate, move_id: UUID) -> None:
@@ -149,7 +148,7 @@ def arrive_back(estate: Estate, move_id: UUID) -> None:
             else:
                 moves.change_phase(row, Phase.KEPT)
                 row.revision = row.undo_until = None
-            _active_again(session, row, "tenant.moved_back", trip)
+            _arrived(session, row, "tenant.moved_back", trip)
 
 
 def _carry_frozen(work: HandOver, check: _Check) -> Outcome:
@@ -233,7 +232,9 @@ def _record(held: Held, trip: Trip, outcome: Outcome) -> None:
         log.error("move_differs", tenant_id=str(trip.tenant_id), move=str(trip.id), tables=len(outcome.differing))
     with held.transaction() as session:
         row = moves.get(session, trip.id, lock=True)
-        row.stall_ms, row.verified = round(outcome.stall_ms, 1), not outcome.differing
+        # Nobody waits for a home that lets nobody in.
+        row.stall_ms = round(outcome.stall_ms, 1) if not trip.is_suspended else None
+        row.verified = not outcome.differing
         if outcome.differing:
             row.reason = f"the home that was left is kept, for the two did not have the same rows: {said}"
             audit.record(session, ACTOR, "tenant.move_differs", trip.slug, tenant_id=trip.tenant_id, tables=said)
@@ -241,13 +242,17 @@ def _record(held: Held, trip: Trip, outcome: Outcome) -> None:
 
 def _open(estate: Estate, trip: Trip, place: Place) -> None:
     with target_of(end_of(estate, place)) as connection, at_target(connection):
-        fences.put(connection, trip.tenant_id, trip.epoch, OPEN)
+        fences.put(connection, trip.tenant_id, trip.epoch, trip.arrived)
 
 
-def _active_again(session: Session, row: MoveRow, action: str, trip: Trip) -> None:
-    tenant = tenants.get(session, row.tenant_id, lock=True)
+def on_its_way_no_more(tenant: TenantRow) -> None:
+    """Who was served is active again; who was suspended still is."""
     if Status(tenant.status) is Status.MOVING:
         tenants.change_status(tenant, Status.ACTIVE)
+
+
+def _arrived(session: Session, row: MoveRow, action: str, trip: Trip) -> None:
+    on_its_way_no_more(tenants.get(session, row.tenant_id, lock=True))
     facts = {"epoch": trip.epoch, "stall_ms": row.stall_ms, "verified": row.verified}
     audit.record(session, ACTOR, action, trip.slug, tenant_id=row.tenant_id, **facts)
 

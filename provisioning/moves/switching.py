@@ -30,7 +30,7 @@ from provisioning.moves import fences, progress
 from provisioning.moves.bounds import FrozenTooLongError, SilentError, cut_after, freezing
 from provisioning.moves.comparing import Difference, differences, sums
 from provisioning.moves.errors import NotCaughtUpError, at_source, at_target
-from provisioning.moves.fences import FROZEN, OPEN, READY
+from provisioning.moves.fences import READY
 from provisioning.moves.following import Follower
 from provisioning.moves.places import freeze_view, log_end, source_of, target_of
 from provisioning.moves.sequences import advance_sequences
@@ -112,12 +112,20 @@ class Bringing:
     """Those of its own that it waits for meanwhile."""
 
 
-def by_stream(follower: Follower, epoch: int, check: Callable[[], None], pace: Pace) -> Bringing:
+def by_stream(follower: Follower, trip: Trip, check: Callable[[], None], pace: Pace) -> Bringing:
     """What comes out of the old home's stream; `check` is asked while it catches up, at that pace to begin with."""
+
+    def bring_rest(old: Connection, _: Connection) -> None:
+        if trip.is_suspended:
+            # Its fence may have come by like this before, and been open since.
+            follower.catch_up(old, deadline_s=FROZEN_S)
+        else:
+            follower.wait_for_fence(trip.epoch, trip.held, deadline_s=FROZEN_S)
+
     return Bringing(
         get_close=lambda old: catch_up(follower, old, check, pace),
         meanwhile=follower.pump,
-        bring_rest=lambda _old, _new: follower.wait_for_fence(epoch, FROZEN, deadline_s=FROZEN_S),
+        bring_rest=bring_rest,
         connections=follower.connections,
     )
 
@@ -182,7 +190,7 @@ def hand_over(work: HandOver, bringing: Bringing) -> Outcome:
             frozen, seen = _frozen(work, bringing, hands)
             _switch(work, seen is not None, lambda: _thaw(work, hands, frozen))
         with at_target(hands.new):
-            fences.put(hands.new, tenant_id, epoch + 1, OPEN)
+            fences.put(hands.new, tenant_id, epoch + 1, work.trip.arrived)
         stall_ms = (time.monotonic() - frozen.began) * 1000
         with suppress(psycopg.Error):
             fences.shut(hands.old, tenant_id)
@@ -224,7 +232,7 @@ def _freeze(work: HandOver, bringing: Bringing, hands: _Hands) -> _Freeze:
         bringing.get_close(hands.old)
         began = time.monotonic()
         with at_source(hands.old):
-            since = fences.freeze(hands.old, tenant_id, work.trip.epoch, FREEZE_WAIT_MS)
+            since = fences.freeze(hands.old, tenant_id, work.trip.epoch, FREEZE_WAIT_MS, work.trip.held)
         if since is not None:
             return _Freeze(began=began, since=since)
         with work.estate.builder(work.old.server).admin(work.old.database.name) as admin:
@@ -260,7 +268,7 @@ def _last_changes(work: HandOver, bringing: Bringing, hands: _Hands) -> Sequence
     if seen:
         raise DifferentError(f"{DifferentError().message} {'; '.join(map(str, seen))}")
     with at_target(hands.new):
-        fences.put(hands.new, tenant_id, epoch + 1, FROZEN)
+        fences.put(hands.new, tenant_id, epoch + 1, work.trip.held)
         end = log_end(hands.new)
     if work.keep:
         with at_source(hands.old):

@@ -16,7 +16,7 @@ from sqlalchemy.orm import Session
 from control_plane import audit
 from control_plane.domain.errors import CopyholdError
 from control_plane.domain.moving import RULES, Phase, Way
-from control_plane.domain.tenant import Model, Status
+from control_plane.domain.tenant import Model
 from control_plane.registry import fleet, moves, tenants
 from control_plane.registry.engine import transaction
 from control_plane.registry.moves import CURRENT, LEFT, Held
@@ -27,7 +27,7 @@ from provisioning.building import Place
 from provisioning.estate import Estate
 from provisioning.moves import fences
 from provisioning.moves.errors import at_source, at_target
-from provisioning.moves.going import arrive, arrive_back, clear_ways, whatever_answers
+from provisioning.moves.going import arrive, arrive_back, clear_ways, on_its_way_no_more, whatever_answers
 from provisioning.moves.places import source_of, target_of
 from provisioning.moves.trips import Trip, end_of, holding_trip, read_locked
 from provisioning.moves.ways import clear_way_back, clear_way_there
@@ -88,9 +88,7 @@ def call_off(estate: Estate, move_id: UUID, reason: str | None) -> None:
             row, _ = read_locked(session, move_id)
             moves.change_phase(row, Phase.CALLED_OFF)
             row.ended_at = func.now()
-            tenant = tenants.get(session, row.tenant_id)
-            if Status(tenant.status) is Status.MOVING:
-                tenants.change_status(tenant, Status.ACTIVE)
+            on_its_way_no_more(tenants.get(session, row.tenant_id))
             audit.record(session, ACTOR, "tenant.move_off", trip.slug, tenant_id=row.tenant_id, reason=reason)
 
 
@@ -107,7 +105,7 @@ def stay(estate: Estate, move_id: UUID, reason: str | None) -> None:
             row, _ = read_locked(session, move_id)
             moves.change_phase(row, Phase.KEPT)
             row.reason = reason
-            tenants.change_status(tenants.get(session, row.tenant_id), Status.ACTIVE)
+            on_its_way_no_more(tenants.get(session, row.tenant_id))
 
 
 def clean(estate: Estate, move_id: UUID, *, now: bool = False) -> None:

@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 from control_plane.domain.errors import ConflictError
 from control_plane.domain.moving import Phase, Recipe
 from control_plane.domain.route import Home, Route
-from control_plane.domain.tenant import Model
+from control_plane.domain.tenant import Model, Status
 from control_plane.registry import moves, routes, tenants
 from control_plane.registry.engine import transaction
 from control_plane.registry.moves import Held
@@ -21,6 +21,7 @@ from provisioning import building
 from provisioning.building import Place
 from provisioning.estate import Estate
 from provisioning.moves import places
+from provisioning.moves.fences import FROZEN, OPEN, SUSPENDED
 from provisioning.roles import MOVER
 
 
@@ -53,6 +54,21 @@ class Trip:
         """The home to be; only asked for once it is chosen."""
         assert self.target is not None
         return self.target
+
+    @property
+    def is_suspended(self) -> bool:
+        """Whether nobody is served by either home, now or when it has arrived. Stays so for as long as it moves."""
+        return self.route.status is Status.SUSPENDED
+
+    @property
+    def held(self) -> str:
+        """How both fences stand while it is switched."""
+        return SUSPENDED if self.is_suspended else FROZEN
+
+    @property
+    def arrived(self) -> str:
+        """How the fence of the home that it has arrived in stands."""
+        return SUSPENDED if self.is_suspended else OPEN
 
     def route_to(self, place: Place, epoch: int) -> Route:
         """How the road would lead to that end at that epoch."""

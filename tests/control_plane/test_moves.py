@@ -98,14 +98,31 @@ async def test_what_cannot_be_is_refused(fresh: ControlPlane, body: dict[str, An
     assert (await fresh.staff().get(f"/admin/tenants/{tenant.slug}")).json()["status"] == "active"
 
 
-async def test_a_suspended_tenant_is_not_moved_and_it_says_why(fresh: ControlPlane) -> None:
+async def test_a_suspended_tenant_is_moved_and_nothing_else_is_done_to_it_meanwhile(fresh: ControlPlane) -> None:
     tenant = await settled(fresh)
     with transaction(fresh.engine) as session:
         tenants.change_status(tenants.get(session, tenant.id, lock=True), Status.SUSPENDED)
-    answer = await fresh.staff().post(f"/admin/tenants/{tenant.slug}/moves", json={"model": "silo"})
+    ops = fresh.staff()
+    answer = await ops.post(f"/admin/tenants/{tenant.slug}/moves", json={"model": "silo"})
+    assert answer.status_code == 202, answer.text
+    assert (await ops.get(f"/admin/tenants/{tenant.slug}")).json()["status"] == "suspended"
+    for path, said in (("suspend", "arrives suspended"), ("resume", "arrives suspended"), ("close", "once it has arr")):
+        refused = await ops.post(f"/admin/tenants/{tenant.slug}/{path}", json={"confirm": tenant.slug})
+        assert (refused.status_code, refused.json()["code"]) == (409, "transition_not_allowed"), refused.text
+        assert said in refused.json()["detail"]
+    assert (await ops.post(f"/admin/tenants/{tenant.slug}/moves/cancel")).status_code == 202
+    assert (await ops.get(f"/admin/tenants/{tenant.slug}")).json()["status"] == "suspended"
+
+
+async def test_a_tenant_that_is_being_let_in_again_is_not_moved_before_it_is(fresh: ControlPlane) -> None:
+    tenant = await settled(fresh)
+    with transaction(fresh.engine) as session:
+        tenants.change_status(tenants.get(session, tenant.id, lock=True), Status.SUSPENDED)
+    ops = fresh.staff()
+    assert (await ops.post(f"/admin/tenants/{tenant.slug}/resume")).status_code == 202
+    answer = await ops.post(f"/admin/tenants/{tenant.slug}/moves", json={"model": "silo"})
     assert (answer.status_code, answer.json()["code"]) == (409, "not_movable")
-    assert "it would be let in; resume it first" in answer.json()["detail"]
-    assert (await fresh.staff().get(f"/admin/tenants/{tenant.slug}")).json()["status"] == "suspended"
+    assert "its resume has not come to its end" in answer.json()["detail"]
 
 
 async def test_what_would_keep_a_move_from_being_begun_is_known_before(fresh: ControlPlane) -> None:
@@ -119,12 +136,12 @@ async def test_what_would_keep_a_move_from_being_begun_is_known_before(fresh: Co
 
     assert asked() == []
     with transaction(fresh.engine) as session:
-        tenants.change_status(tenants.get(session, tenant.id, lock=True), Status.SUSPENDED)
+        tenants.change_status(tenants.get(session, tenant.id, lock=True), Status.CLOSING)
     with fleet.holding_fleet(fresh.engine, new_id()):
-        suspended, held = asked()
-    assert "is suspended" in suspended
+        closing, held = asked()
+    assert "is closing" in closing
     assert "run over the fleet" in held
-    assert asked() == [suspended]
+    assert asked() == [closing]
 
 
 @pytest.mark.parametrize("verb", ["cancel", "back", "settle"])

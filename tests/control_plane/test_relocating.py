@@ -172,12 +172,12 @@ async def test_whoever_was_called_off_is_not_asked_again_before_somebody_wants_i
 async def test_who_cannot_leave_is_named_before_and_after(plane: ControlPlane) -> None:
     ops = plane.staff()
     with transaction(plane.engine) as session:
-        tenants.find(session, "tenant-1").status = str(Status.SUSPENDED)
+        tenants.find(session, "tenant-1").status = str(Status.CLOSING)
         tenants.find(session, "tenant-2").labels = ["on-ssd"]
     told = (await ops.post("/admin/servers/alpha/drain/preview", json={})).json()
     assert [(each["tenant"], each["target"]) for each in told["moves"]] == [("tenant-0", "gamma")]
     reasons = {each["tenant"]: each["reason"] for each in told["stays"]}
-    assert reasons["tenant-1"] == "is suspended, and only active tenants are moved"
+    assert reasons["tenant-1"] == "is closing, and only active or suspended tenants are moved"
     assert "gamma: is not labelled ssd" in reasons["tenant-2"]
     assert (await ops.get("/admin/servers/alpha")).json()["status"] == "active"
     run = (await ops.post("/admin/servers/alpha/drain", json=NOT_KEPT)).json()
@@ -186,6 +186,18 @@ async def test_who_cannot_leave_is_named_before_and_after(plane: ControlPlane) -
     work(plane, run["id"])
     found = await details(plane, run["id"])
     assert (found["state"], found["stays"]) == ("incomplete", told["stays"])
+
+
+async def test_who_is_suspended_is_taken_along_and_stays_so(plane: ControlPlane) -> None:
+    ops = plane.staff()
+    with transaction(plane.engine) as session:
+        tenants.change_status(tenants.find(session, "tenant-1"), Status.SUSPENDED)
+    told = (await ops.post("/admin/servers/alpha/drain/preview", json={})).json()
+    assert ("tenant-1", "gamma") in {(each["tenant"], each["target"]) for each in told["moves"]}
+    run = (await ops.post("/admin/servers/alpha/drain", json={"at_once": 20, **NOT_KEPT})).json()
+    assert work(plane, run["id"]) == ["tenant-0", "tenant-1", "tenant-2"]
+    assert (await ops.get("/admin/tenants/tenant-1")).json()["status"] == "suspended"
+    assert (await ops.get("/admin/tenants/tenant-2")).json()["status"] == "moving"
 
 
 async def test_what_passes_by_itself_is_waited_for(plane: ControlPlane) -> None:

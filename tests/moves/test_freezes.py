@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from uuid import UUID
 
+import psycopg
 import pytest
 
 from control_plane.domain.tenant import Model
@@ -55,6 +56,24 @@ def test_a_freeze_is_ended_by_whoever_made_it_alone(there: Home, tenant: UUID) -
         assert there.ask(STATE, tenant=tenant) == [("frozen",)]
         fences.thaw(connection, tenant, 1, second)
         assert there.ask(STATE, tenant=tenant) == [("open",)]
+
+
+@pytest.mark.parametrize("before", ["open", "suspended"])
+def test_who_is_suspended_is_kept_out_for_good_and_thawed_by_nobody(there: Home, tenant: UUID, before: str) -> None:
+    there.do("UPDATE tenancy.fences SET state = %(state)s", state=before)
+    with source_of(there.place) as connection:
+        since = fences.freeze(connection, tenant, 1, WITHIN_MS, fences.SUSPENDED)
+        assert since is not None
+        fences.thaw(connection, tenant, 1, since)
+        fences.thaw(connection, tenant, 1)
+    assert there.ask(STATE, tenant=tenant) == [("suspended",)]
+
+
+def test_who_is_suspended_is_not_frozen_as_one_that_is_served(there: Home, tenant: UUID) -> None:
+    there.do("UPDATE tenancy.fences SET state = 'suspended'")
+    with source_of(there.place) as connection, pytest.raises(psycopg.errors.NoDataFound):
+        fences.freeze(connection, tenant, 1, WITHIN_MS)
+    assert there.ask(STATE, tenant=tenant) == [("suspended",)]
 
 
 def test_a_worker_that_ends_waits_until_nobody_is_frozen() -> None:

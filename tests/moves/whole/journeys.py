@@ -19,6 +19,7 @@ from control_plane.registry import moves, servers, tenants, workflow_records
 from control_plane.registry.engine import transaction
 from control_plane.registry.tables import DatabaseRow, HomeRow, MoveRow
 from control_plane.tenants import moving
+from provisioning.doctor.compare import FENCE_OF
 from tests.platform_under_test import PlatformUnderTest, TenantUnderTest
 from tests.waiting import until
 
@@ -182,21 +183,29 @@ def fences_of(tenant: TenantUnderTest) -> dict[str, tuple[int, str]]:
     return traces_of(tenant).fences
 
 
-def assert_one_home(tenant: TenantUnderTest, model: Model, epoch: int, *, served: bool = True) -> None:
-    """It lives there by the roll, by its rows and by its fences; nothing of any move is left; it is `served`."""
+def assert_one_home(
+    tenant: TenantUnderTest, model: Model, epoch: int, *, served: bool = True, status: Status = Status.ACTIVE
+) -> None:
+    """It lives there by the roll, by its rows and by its fences; nothing of any move is left; it is `served`, unless it
+    is suspended.
+    """
     platform = tenant.platform
-    until(lambda: platform.status(tenant.id)[0] is Status.ACTIVE, what="it is active")
+    until(lambda: platform.status(tenant.id)[0] is status, what=f"it is {status}")
     assert (home_of(tenant)[0], epoch_of(tenant), tenant.route.model) == (model, epoch, model)
     home = tenant.route.home
     assert home is not None
     traces = traces_of(tenant)
     assert list(traces.rows) == [f"{home.database}.{home.schema}"]
-    assert traces.fences == {home.database: (epoch, "open")}
+    assert traces.fences == {home.database: (epoch, FENCE_OF[status])}
     assert traces.leftovers == []
     with transaction(platform.engine) as session:
         states = session.scalars(select(HomeRow.state).where(HomeRow.tenant_id == tenant.id)).all()
     assert sorted(set(states) - {"left"}) == ["current"]
-    assert not served or tenant.http.get("/api/me").status_code == 200
+    answer = tenant.http.get("/api/me")
+    if status is Status.SUSPENDED:
+        assert (answer.status_code, answer.json()["code"]) == (403, "tenant_suspended")
+    else:
+        assert not served or answer.status_code == 200
 
 
 def _databases(platform: PlatformUnderTest, server: str) -> list[str]:

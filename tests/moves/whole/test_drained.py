@@ -21,7 +21,7 @@ from tests.waiting import until
 
 pytestmark = pytest.mark.slow
 AT_ONCE = ("--undo-window", "0s")
-NewTenant = Callable[[Model], TenantUnderTest]
+NewTenant = Callable[..., TenantUnderTest]
 
 
 @pytest.fixture
@@ -34,8 +34,8 @@ def shell(town: PlatformUnderTest) -> Shell:
 def on_beta(town: PlatformUnderTest) -> NewTenant:
     """Makes tenants that live on beta."""
 
-    def make(model: Model) -> TenantUnderTest:
-        slug = f"drained-{model}"
+    def make(model: Model, name: str = "served") -> TenantUnderTest:
+        slug = f"drained-{name}-{model}"
         wish = service.TenantWish(slug=slug, name=slug, plan=Plan.STARTER, model=model, server="beta")
         with transaction(town.engine) as session:
             tenant_id = service.create(session, town.workflows, wish, "tests").id
@@ -78,6 +78,8 @@ def test_everybody_leaves_a_server_that_is_drained_each_to_a_home_like_its_own(
 ) -> None:
     assert shell("server", "warm", "beta", "1").code == 0
     leaving = [on_beta(model) for model in Model]
+    suspended = on_beta(Model.POOL, "suspended")
+    assert shell("tenant", "suspend", suspended.slug).code == 0
     until(lambda: warm_on_beta(town) == 1, what="a warm silo")
     said = {
         tenant.slug: tenant.http.post("/api/conversations", json={"subject": "before"}).json() for tenant in leaving
@@ -85,7 +87,7 @@ def test_everybody_leaves_a_server_that_is_drained_each_to_a_home_like_its_own(
 
     told = shell("server", "drain", "beta", "--dry-run", "--json").json
     assert {(each["tenant"], each["model"], each["target"]) for each in told["moves"]} == {
-        (tenant.slug, tenant.model, "alpha") for tenant in leaving
+        (tenant.slug, tenant.model, "alpha") for tenant in (*leaving, suspended)
     }
     assert (told["stays"], told["seconds"] > 0) == ([], True)
     assert shell("server", "show", "beta", "--json").json["status"] == "active", "a dry run changes nothing"
@@ -94,14 +96,18 @@ def test_everybody_leaves_a_server_that_is_drained_each_to_a_home_like_its_own(
     followed = shell("server", "drain", "beta", "--json", *AT_ONCE)
     events = [json.loads(line) for line in followed.out.splitlines()]
     assert (followed.code, events[0]["event"], events[-1]["event"]) == (0, "run", "end"), followed.err
-    assert (events[-1]["state"], events[-1]["moved"], events[-1]["left"]) == ("done", 3, 0)
-    assert {event["tenant"] for event in events if event["event"] == "move"} == {tenant.slug for tenant in leaving}
+    assert (events[-1]["state"], events[-1]["moved"], events[-1]["left"]) == ("done", 4, 0)
+    assert {event["tenant"] for event in events if event["event"] == "move"} == {
+        tenant.slug for tenant in (*leaving, suspended)
+    }
     until(lambda: shell("server", "show", "beta", "--json").json["tenants"] == 0, what="the old homes go")
     for tenant in leaving:
         assert where(town, tenant.id) == ("alpha", tenant.model)
         assert_one_home(tenant, tenant.model, 2)
         listed = tenant.http.get("/api/conversations").json()
         assert said[tenant.slug]["id"] in {each["id"] for each in listed["items"]}
+    assert where(town, suspended.id) == ("alpha", Model.POOL)
+    assert_one_home(suspended, Model.POOL, 2, status=Status.SUSPENDED)
     until(lambda: warm_on_beta(town) == 0, what="warm silos go")
     with transaction(town.engine) as session:
         assert len(move_runs.newest(session, 9)) == 1, "the same command went on with the same run"

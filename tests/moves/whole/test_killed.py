@@ -10,8 +10,11 @@ from uuid import UUID
 import pytest
 
 from control_plane.domain.moving import PASSED, RULES, Phase, Way
-from control_plane.domain.tenant import Model
+from control_plane.domain.tenant import Model, Status
+from control_plane.registry import tenants
+from control_plane.registry.engine import transaction
 from control_plane.registry.workflows import MOVE, MOVE_BACK, TIDY_MOVE
+from control_plane.tenants import service
 from provisioning.steps import SEQUENCES
 from tests.moves.whole.journeys import (
     AT_ONCE,
@@ -21,14 +24,16 @@ from tests.moves.whole.journeys import (
     cancel,
     end_workflow_of,
     epoch_of,
+    fences_of,
     home_of,
     move_of,
     settle,
 )
 from tests.moves.whole.moments import carry_out_until_phase
-from tests.moves.whole.traffic import assert_nothing_lost, traffic_of
+from tests.moves.whole.traffic import assert_nothing_lost, refused_all_along, traffic_of
 from tests.platform_under_test import PlatformUnderTest, TenantUnderTest
 from tests.provisioning import worker
+from tests.provisioning.wishes import NoWorkflows
 from tests.provisioning.workers import workers_alone
 from tests.service_user import as_service_user, killed_as_service_user
 
@@ -58,14 +63,23 @@ class Travellers:
     """Out of a pool, or into one."""
     others: Mapping[Model, TenantUnderTest]
     """There and back."""
+    suspended: TenantUnderTest
+    """Out of a pool, or into one, of the same server, and never let in."""
 
 
 @pytest.fixture(scope="module")
 def travellers(town: PlatformUnderTest) -> Iterator[Travellers]:
     """Nobody moves them but the processes that a test starts."""
     homes = (Model.POOL, Model.BRIDGE)
-    there = Travellers(one=town.tenant(Model.POOL), others={model: town.tenant(model) for model in homes})
+    there = Travellers(
+        one=town.tenant(Model.POOL),
+        others={model: town.tenant(model) for model in homes},
+        suspended=town.tenant(Model.POOL, server="alpha"),
+    )
     with workers_alone(town):
+        with transaction(town.engine) as session:
+            service.suspend(session, NoWorkflows(), tenants.get(session, there.suspended.id, lock=True), "tests")
+        as_service_user(town.data, worker.step, town.settings, there.suspended.id, "suspend_fence")
         yield there
 
 
@@ -84,6 +98,13 @@ def others(town: PlatformUnderTest, travellers: Travellers) -> Mapping[Model, Te
     return travellers.others
 
 
+@pytest.fixture
+def suspended(town: PlatformUnderTest, travellers: Travellers) -> TenantUnderTest:
+    """The one that is suspended; nothing else is done to it."""
+    end_workflow_of(town, travellers.suspended.id)
+    return travellers.suspended
+
+
 def _elsewhere(tenant: TenantUnderTest) -> Model:
     return Model.BRIDGE if home_of(tenant)[0] is Model.POOL else Model.POOL
 
@@ -93,9 +114,9 @@ def _killed_at(town: PlatformUnderTest, move_id: UUID, kind: str, phase: Phase) 
     return killed_as_service_user(town.data, carry_out_until_phase, town.settings, move_id, kind, phase)
 
 
-def _left_in(tenant: TenantUnderTest, phase: Phase) -> UUID:
+def _left_in(tenant: TenantUnderTest, phase: Phase, server: str | None = None) -> UUID:
     """A move whose worker was killed as soon as it was in that phase, there or back; it must come by it."""
-    town, move_id = tenant.platform, begin(tenant, _elsewhere(tenant))
+    town, move_id = tenant.platform, begin(tenant, _elsewhere(tenant), server)
     if phase is Phase.REQUESTED:
         return move_id
     if phase in {Phase.CALLING_OFF, Phase.CALLED_OFF}:
@@ -161,6 +182,41 @@ def test_one_worker_after_the_other_is_killed_in_each_phase_and_the_last_ends_it
         assert _killed_at(town, move_id, TIDY_MOVE, Phase.DONE)
     assert_nothing_lost(tenant, traffic)
     assert_one_home(tenant, Model.POOL, epoch + 2)
+
+
+def _is_let_in_nowhere(tenant: TenantUnderTest) -> bool:
+    return "open" not in {state for _, state in fences_of(tenant).values()}
+
+
+def test_a_suspended_tenant_is_let_in_nowhere_whoever_is_killed(
+    town: PlatformUnderTest, suspended: TenantUnderTest
+) -> None:
+    was, epoch = home_of(suspended)[0], epoch_of(suspended)
+    with refused_all_along(suspended):
+        move_id = begin(suspended, _elsewhere(suspended), "alpha")
+        for phase in (Phase.FREEZING, Phase.SWITCHED, Phase.KEPT):
+            assert _killed_at(town, move_id, MOVE, phase), phase
+            assert _is_let_in_nowhere(suspended), phase
+        begin_back(suspended)
+        for phase in ENTERED_BY[MOVE_BACK]:
+            assert _killed_at(town, move_id, MOVE_BACK, phase), phase
+            assert _is_let_in_nowhere(suspended), phase
+        assert _killed_at(town, move_id, TIDY_MOVE, Phase.DONE)
+    assert_one_home(suspended, was, epoch + 2, status=Status.SUSPENDED)
+
+
+@pytest.mark.parametrize("phase", [Phase.FREEZING, Phase.SWITCHED, Phase.RETURNING], ids=str)
+def test_whoever_tidies_up_leaves_a_suspended_tenant_suspended(
+    town: PlatformUnderTest, suspended: TenantUnderTest, phase: Phase
+) -> None:
+    was, target, epoch = home_of(suspended)[0], _elsewhere(suspended), epoch_of(suspended)
+    with refused_all_along(suspended):
+        move_id = _left_in(suspended, phase, "alpha")
+        if _tidied(town, move_id) is Phase.KEPT:
+            settle(suspended)
+            assert _tidied(town, move_id) is Phase.DONE
+    passed = phase in PASSED
+    assert_one_home(suspended, target if passed else was, epoch + passed, status=Status.SUSPENDED)
 
 
 def _killed_ever_later(town: PlatformUnderTest, move_id: UUID, kind: str, first: int) -> int:

@@ -36,6 +36,7 @@ pytestmark = pytest.mark.slow
 
 Deed = Callable[[Workflows, Session, TenantRow], None]
 NOBODY = NoWorkflows()
+WAIT = "wait until it has arrived, or cancel"
 OPEN = [phase for phase in Phase if phase not in ENDED]
 BLOCKED = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
 
@@ -58,6 +59,10 @@ def _settle(workflows: Workflows, session: Session, row: TenantRow) -> None:
 
 def _suspend(workflows: Workflows, session: Session, row: TenantRow) -> None:
     service.suspend(session, workflows, row, "tests")
+
+
+def _resume(workflows: Workflows, session: Session, row: TenantRow) -> None:
+    service.resume(session, workflows, row, "tests")
 
 
 def _close(workflows: Workflows, session: Session, row: TenantRow) -> None:
@@ -89,12 +94,15 @@ DEEDS: dict[str, tuple[Deed, Callable[[Phase, Rules], bool], str]] = {
     "back": (_back, _if_kept, "no home that .* has left is kept"),
     "cancel": (_cancel, lambda phase, rules: rules.can_cancel, "it is too late to cancel: the move of .* is"),
     "settle": (_settle, _if_kept, "the move of .* is"),
-    "suspend": (_suspend, _if_not_moving, "moving cannot become suspended: wait until it has arrived, or cancel"),
+    "suspend": (_suspend, _if_not_moving, f"moving cannot become suspended: {WAIT}|arrives suspended: {WAIT}"),
+    "resume": (_resume, _if_not_moving, f"is being moved, and arrives suspended: {WAIT}"),
     "close": (_close, _if_not_moving, "is being moved; close it once it has arrived"),
     "rotate": (_rotate, _if_not_moving, "is being moved out of .*, or into it: wait until it has arrived"),
     "run over the fleet": (_migrate, _if_not_moving, "tenants are being moved: .*; wait until they have arrived"),
 }
 """What is done, whether it may be, and what whoever does it is told when it may not."""
+MEETINGS = [(deed, suspended) for deed in DEEDS for suspended in (False, True) if suspended or deed != "resume"]
+"""With whether the tenant that moves is suspended."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -131,9 +139,9 @@ def undone(town: PlatformUnderTest) -> Iterator[Session]:
 
 
 @pytest.mark.parametrize("phase", OPEN, ids=str)
-@pytest.mark.parametrize("deed", DEEDS)
+@pytest.mark.parametrize(("deed", "suspended"), MEETINGS)
 def test_what_meets_a_move_is_done_or_refused_as_its_phase_says(
-    town: PlatformUnderTest, neighbours: Neighbours, deed: str, phase: Phase
+    town: PlatformUnderTest, neighbours: Neighbours, deed: str, phase: Phase, *, suspended: bool
 ) -> None:
     act, may_be_done, said = DEEDS[deed]
     mover = neighbours.mover
@@ -142,7 +150,8 @@ def test_what_meets_a_move_is_done_or_refused_as_its_phase_says(
         move = moves.open_of(session, mover.id, lock=True)
         assert move is not None
         move.phase = str(phase)
-        tenant.status = str(Status.MOVING if RULES[phase].moving else Status.ACTIVE)
+        served = Status.MOVING if RULES[phase].moving else Status.ACTIVE
+        tenant.status = str(Status.SUSPENDED if suspended else served)
         session.flush()
         if may_be_done(phase, RULES[phase]):
             act(NOBODY, session, tenant)

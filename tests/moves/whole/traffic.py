@@ -114,6 +114,29 @@ def traffic_of(tenant: TenantUnderTest, clients: int = CLIENTS) -> Iterator[Traf
             thread.join(timeout=30)
 
 
+@contextmanager
+def refused_all_along(tenant: TenantUnderTest) -> Iterator[None]:
+    """Somebody asks for a suspended tenant until the block ends, and is refused each time; no home has answered."""
+    answers: set[tuple[int, str, str]] = set()
+    stopping = threading.Event()
+
+    def ask() -> None:
+        while not stopping.wait(PAUSE_S):
+            answer = tenant.http.get("/api/me")
+            answers.add((answer.status_code, answer.json().get("code"), answer.headers.get(HEADER, "[]")))
+
+    refused = (403, "tenant_suspended", "[]")
+    until(lambda: tenant.http.get("/api/me").status_code == refused[0], what="it is refused")
+    thread = threading.Thread(target=ask, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        stopping.set()
+        thread.join(timeout=30)
+    assert answers == {refused}
+
+
 def assert_nothing_lost(tenant: TenantUnderTest, traffic: Traffic) -> None:
     """Whoever was promised something has it, once; nobody was refused; no two homes answered in turns."""
     assert traffic.errors == []
