@@ -276,7 +276,8 @@ def _foretell(
         output.print_json(facts)
         return
     kept = timedelta(seconds=told.plan.window_s)
-    meanwhile = "served all the time" if told.plan.recipe is Recipe.STREAM else "kept waiting during the copy"
+    served = "served all the time" if told.plan.recipe is Recipe.STREAM else "kept waiting during the copy"
+    meanwhile = "suspended all the time" if told.suspended else served
     output.print_facts(
         [
             ("tenant", told.slug),

@@ -224,6 +224,7 @@ def _who_stays(run: RunShown) -> str:
 
 def _command(run: RunShown, data: Path | None) -> str:
     words = f"copyhold server drain {run['server']}" if run["kind"] == DRAIN else "copyhold server rebalance"
+    words += " --allow-freeze" if run["allow_freeze"] else ""
     return words + (f" --data {data}" if data else "")
 
 

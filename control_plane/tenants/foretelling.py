@@ -29,9 +29,9 @@ def ask(
 ) -> UUID:
     """Have a worker find out, when the caller commits; the dry run's id. Nothing is done to the tenant.
 
-    What `moving.consider` raises when it could go nowhere.
+    What `moving.foresee` raises.
     """
-    journey = moving.consider(session, tenant, model, server, full_at)
+    prospect = moving.foresee(session, tenant, model, server, full_at)
     row = DryRunRow(
         id=new_id(),
         tenant_id=tenant.id,
@@ -43,7 +43,7 @@ def ask(
     )
     dry_runs.add(session, row)
     # What it asks is asked of the server that the tenant lives on: one that does not answer holds up its own lane.
-    lane = journey.source_database.server
+    lane = prospect.source_database.server
     row.workflow_id = workflow_records.start(session, workflows, FORETELL, row.id, actor, server=lane)
     session.flush()
     return row.id

@@ -18,7 +18,8 @@ from control_plane import audit
 from control_plane.domain.errors import ConflictError, InvalidError, NotFoundError, UnavailableError
 from control_plane.domain.ids import new_id
 from control_plane.domain.moving import MOVABLE, RULES, UNDO_WINDOW_MAX, Phase
-from control_plane.domain.placement import Choice, Wish
+from control_plane.domain.placement import Choice, NoServerError, Wish
+from control_plane.domain.server import Server
 from control_plane.domain.tenant import Model, Plan, Status
 from control_plane.registry import fleet, moves, placing, servers, tenants, workflow_records
 from control_plane.registry.tables import DatabaseRow, HomeRow, MoveRow, RouteRow, TargetRow, TenantRow
@@ -64,12 +65,23 @@ class Journey:
     model: Model
 
 
+@dataclass(frozen=True, kw_only=True)
+class Prospect:
+    """A move that nobody has begun, as far as the roll knows."""
+
+    source: HomeRow
+    source_database: DatabaseRow
+    server: Server | None
+    """Where it would go, or was told to go; None when there is no place for it."""
+    reason: str | None
+    """Why there."""
+    objections: list[str]
+    """Why it would not be begun now, in words; nothing when it would."""
+
+
 def consider(session: Session, tenant: TenantRow, model: Model, server: str | None, full_at: placing.FullAt) -> Journey:
     """Where it would go now. NotMovableError, NoServerError or UnknownServerError when it cannot go anywhere."""
-    home = tenants.current_home(session, tenant.id)
-    if home is None:
-        raise NotMovableError(f"{tenant.slug!r} has no home")
-    database = servers.database(session, home.database_id)
+    home, database = _lives_in(session, tenant)
     wish = Wish(
         model=model, plan=Plan(tenant.plan), labels=tuple(tenant.labels), server=server, region=tenant.wanted_region
     )
@@ -80,6 +92,26 @@ def consider(session: Session, tenant: TenantRow, model: Model, server: str | No
             " chooses"
         )
     return Journey(tenant_id=tenant.id, source=home, source_database=database, choice=choice, model=model)
+
+
+def foresee(session: Session, tenant: TenantRow, model: Model, server: str | None, full_at: placing.FullAt) -> Prospect:
+    """Where it would go now, and all that the roll has against it. NotMovableError for a tenant without a home,
+    UnknownServerError.
+    """
+    home, database = _lives_in(session, tenant)
+    choice, objections = None, []
+    try:
+        choice = consider(session, tenant, model, server, full_at).choice
+    except (NoServerError, NotMovableError) as error:
+        objections.append(error.message)
+    named = servers.server_named(session, server) if server is not None else None
+    return Prospect(
+        source=home,
+        source_database=database,
+        server=choice.server if choice is not None else named,
+        reason=choice.reason if choice is not None else None,
+        objections=objections + _hindrances(session, tenant, database),
+    )
 
 
 def request(
@@ -192,21 +224,6 @@ def tidy_due(session: Session, workflows: Workflows, actor: str) -> list[UUID]:
     return [row.id for row in due]
 
 
-def hindrances(session: Session, tenant: TenantRow, journey: Journey) -> list[str]:
-    """Why that move would not be begun now, as far as the roll knows, in words; nothing when it would."""
-    found = []
-    for refuse in (
-        partial(_refuse_unless_movable, session, tenant),
-        partial(refuse_while_login_changes, session, journey.source_database),
-        partial(fleet.keep_still, session),
-    ):
-        try:
-            refuse()
-        except (ConflictError, UnavailableError) as error:
-            found.append(error.message)
-    return found
-
-
 def refuse_while_login_changes(session: Session, database: DatabaseRow) -> None:
     """NotMovableError while the login of that database is being changed; none begins before the caller commits."""
     # As far as others enter homes of it on the roll meanwhile, they need not wait.
@@ -251,6 +268,27 @@ def _set_out(tenant: TenantRow) -> None:
     """One that is suspended stays so: the move's row alone says that it is on its way."""
     if Status(tenant.status) is Status.ACTIVE:
         tenants.change_status(tenant, Status.MOVING)
+
+
+def _lives_in(session: Session, tenant: TenantRow) -> tuple[HomeRow, DatabaseRow]:
+    home = tenants.current_home(session, tenant.id)
+    if home is None:
+        raise NotMovableError(f"{tenant.slug!r} has no home")
+    return home, servers.database(session, home.database_id)
+
+
+def _hindrances(session: Session, tenant: TenantRow, database: DatabaseRow) -> list[str]:
+    found = []
+    for refuse in (
+        partial(_refuse_unless_movable, session, tenant),
+        partial(refuse_while_login_changes, session, database),
+        partial(fleet.keep_still, session),
+    ):
+        try:
+            refuse()
+        except (ConflictError, UnavailableError) as error:
+            found.append(error.message)
+    return found
 
 
 def _open(session: Session, tenant: TenantRow) -> MoveRow:

@@ -13,7 +13,7 @@ from provisioning.building import Place
 from provisioning.estate import Estate
 from provisioning.moves.copying import Size, sizes
 from provisioning.moves.errors import UnmovableError, at_source, at_target
-from provisioning.moves.obstacles import Kind, obstacles, server_obstacles
+from provisioning.moves.obstacles import Kind, Obstacle, obstacles, server_obstacles
 from provisioning.moves.places import source_of
 from provisioning.moves.preconditions import Facts
 from provisioning.moves.tables import tables_of
@@ -26,6 +26,7 @@ SELECT a.pid, a.usename, a.datname, coalesce(extract(epoch FROM clock_timestamp(
  WHERE a.backend_xid IS NOT NULL AND a.pid <> pg_backend_pid()
  ORDER BY a.xact_start LIMIT 1
 """
+NOBODY = (None, 0.0)
 _UNINDEXED = """
 SELECT c.conname FROM pg_constraint c
  WHERE c.contype = 'f' AND c.connamespace = %s::text::regnamespace AND c.conparentid = 0
@@ -36,9 +37,9 @@ SELECT c.conname FROM pg_constraint c
 """
 
 
-def gather(estate: Estate, source: Place, tenant_id: UUID, target: Server) -> Facts:
-    """All of it, every row of the tenant counted; psycopg.Error, SourceGoneError or TargetGoneError when a server does
-    not answer.
+def gather(estate: Estate, source: Place, tenant_id: UUID, target: Server | None) -> Facts:
+    """All of it, every row of the tenant counted; of a target that is not known nothing is in the way. psycopg.Error,
+    SourceGoneError or TargetGoneError when a server does not answer.
     """
     with transaction(estate.engine) as session:
         wanted = fleet.wanted(session)
@@ -48,10 +49,7 @@ def gather(estate: Estate, source: Place, tenant_id: UUID, target: Server) -> Fa
         quoted = admin.execute("SELECT quote_ident(%s)", [source.home.schema]).fetchone()
         unindexed = admin.execute(_UNINDEXED, quoted).fetchall()
         version = admin.info.server_version
-    # Its database may have to be made first: only what is true of the whole server is asked.
-    with at_target(), estate.builder(target).admin() as admin:
-        of_target = server_obstacles(admin)
-        there, there_s = _oldest(admin) if target.name != source.server.name else (None, 0.0)
+    of_target, there = _of_target(estate, source, target) if target is not None else ([], NOBODY)
     with source_of(end_of(estate, source)) as mover, at_source(mover):
         found = obstacles(mover)
         unmovable, tables = _unmovable(estate, source, mover), None
@@ -61,10 +59,10 @@ def gather(estate: Estate, source: Place, tenant_id: UUID, target: Server) -> Fa
         server=source.server.name,
         version=version,
         obstacles=tuple(found),
-        target=target.name,
+        target=target.name if target is not None else None,
         target_obstacles=tuple(of_target),
-        target_writer=there,
-        target_writer_s=there_s,
+        target_writer=there[0],
+        target_writer_s=there[1],
         size=_total(tables) if tables is not None else None,
         tables=tables or {},
         oldest_writer=writer,
@@ -76,9 +74,15 @@ def gather(estate: Estate, source: Place, tenant_id: UUID, target: Server) -> Fa
     )
 
 
+def _of_target(estate: Estate, source: Place, target: Server) -> tuple[list[Obstacle], tuple[str | None, float]]:
+    """Its database may have to be made first: only what is true of the whole server is asked."""
+    with at_target(), estate.builder(target).admin() as admin:
+        return server_obstacles(admin), _oldest(admin) if target.name != source.server.name else NOBODY
+
+
 def _oldest(admin: Connection) -> tuple[str | None, float]:
     row = admin.execute(_OLDEST).fetchone()
-    return (f"process {row[0]} of {row[1]} in {row[2]}, for {row[3]:.0f} s", row[3]) if row else (None, 0.0)
+    return (f"process {row[0]} of {row[1]} in {row[2]}, for {row[3]:.0f} s", row[3]) if row else NOBODY
 
 
 def _unmovable(estate: Estate, source: Place, mover: Connection) -> str | None:

@@ -8,7 +8,7 @@ from typing import Any
 from uuid import UUID
 
 from control_plane.domain.server import Server
-from control_plane.domain.tenant import Model
+from control_plane.domain.tenant import Model, Status
 from control_plane.registry import dry_runs, move_figures, tenants
 from control_plane.registry.engine import transaction
 from control_plane.tenants import moving
@@ -31,10 +31,12 @@ class Forecast:
 
     slug: str
     source: Place
-    server: Server
+    server: Server | None
+    """None when there is no place for it; then it is among the objections why."""
     model: Model
-    reason: str
+    reason: str | None
     """Why that server."""
+    suspended: bool
     rows: int
     bytes: int
     tables: Mapping[str, Size]
@@ -47,7 +49,11 @@ class Forecast:
 
     @property
     def stall_ms(self) -> int:
-        """The longest that a request may wait: for as long as the copy takes, where it is made under freeze."""
+        """The longest that a request may wait: for as long as the copy takes, where it is made under freeze. Who is
+        suspended waits for nothing.
+        """
+        if self.suspended:
+            return 0
         return round(self.plan.stall_s * 1000) if self.plan.stall_s is not None else self.expected.stall_ms
 
     def told(self) -> dict[str, Any]:
@@ -55,7 +61,7 @@ class Forecast:
         return {
             "tenant": self.slug,
             "from": f"{self.source.home.model} on {self.source.server.name} ({self.source.database.name})",
-            "to": f"{self.model} on {self.server.name}",
+            "to": f"{self.model} on {self.server.name}" if self.server is not None else str(self.model),
             "because": self.reason,
             "recipe": self.plan.recipe,
             "rows": self.rows,
@@ -89,27 +95,28 @@ def answer(estate: Estate, dry_run_id: UUID) -> None:
 def foretell(
     estate: Estate, tenant: str, model: Model, server: str | None, *, allow_freeze: bool, window_s: int
 ) -> Forecast:
-    """The move of that tenant (slug or id), as it would be now. What `moving.consider` raises when it goes nowhere."""
+    """The move of that tenant (slug or id), as it would be now. What `moving.foresee` raises."""
     with transaction(estate.engine) as session:
         row = tenants.find(session, tenant)
-        journey = moving.consider(session, row, model, server, estate.settings.limits.full_at)
-        source, slug, tenant_id = building.place_of(session, journey.source), row.slug, row.id
-        hindrances = moving.hindrances(session, row, journey)
+        prospect = moving.foresee(session, row, model, server, estate.settings.limits.full_at)
+        source, slug, tenant_id = building.place_of(session, prospect.source), row.slug, row.id
+        suspended = Status(row.status) is Status.SUSPENDED
         earlier = move_figures.earlier(session, LOOKED_BACK)
-    facts = gather(estate, source, tenant_id, journey.choice.server)
-    planned = plan(facts, terms_of(estate, allow_freeze=allow_freeze, window_s=window_s))
+    facts = gather(estate, source, tenant_id, prospect.server)
+    planned = plan(facts, terms_of(estate, allow_freeze=allow_freeze, window_s=window_s, nobody_waits=suspended))
     # What could not be read is among the objections.
     size = facts.size or Size(rows=0, bytes=0)
     return Forecast(
         slug=slug,
         source=source,
-        server=journey.choice.server,
+        server=prospect.server,
         model=model,
-        reason=journey.choice.reason,
+        reason=prospect.reason,
+        suspended=suspended,
         rows=size.rows,
         bytes=size.bytes,
         tables=facts.tables,
         expected=expected(size, earlier, estate.settings.limits.background_share),
         plan=planned,
-        objections=[*hindrances, *planned.objections],
+        objections=[*prospect.objections, *planned.objections],
     )

@@ -21,8 +21,8 @@ class Facts:
     version: int
     obstacles: tuple[Obstacle, ...]
     """What keeps that server from sending a stream."""
-    target: str
-    """Where it is to live."""
+    target: str | None
+    """Where it is to live; None when there is no place for it."""
     target_obstacles: tuple[Obstacle, ...]
     """What keeps that one from sending a stream back."""
     size: Size | None

@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session
 from control_plane.domain.errors import ConflictError
 from control_plane.domain.ids import new_id
 from control_plane.domain.moving import PASSED, Phase
-from control_plane.domain.placement import Wish
+from control_plane.domain.placement import NoServerError, Wish
 from control_plane.domain.server import Server
 from control_plane.domain.tenant import Model, Plan
 from control_plane.registry import moves, placing, tenants
@@ -44,25 +44,33 @@ def check(estate: Estate, move_id: UUID) -> None:
     with transaction(estate.engine) as session:
         trip, row = read(session, move_id), moves.get(session, move_id)
         refuse_if_cancelled(row)
-        terms = terms_of(estate, allow_freeze=row.allow_freeze, window_s=row.undo_window_s)
-        target = _server_for(estate, session, row, trip)
+        terms = terms_of(
+            estate, allow_freeze=row.allow_freeze, window_s=row.undo_window_s, nobody_waits=trip.is_suspended
+        )
+        target, unplaced = _server_for(estate, session, row, trip)
     if trip.phase in PASSED:
         return
     facts = gather(estate, trip.source, trip.tenant_id, target)
     planned = plan(facts, terms)
+    objections = (*unplaced, *planned.objections)
     with transaction(estate.engine) as session:
         row, _ = read_locked(session, move_id)
         row.recipe, row.expected_stall_s, row.note = str(planned.recipe), planned.stall_s, planned.note
         row.rows_total = facts.size.rows if facts.size is not None else None
-        if not planned.objections:
+        if not objections:
             row.undo_window_s = planned.window_s
-    if planned.objections:
-        raise PreconditionError(f"{trip.slug!r} cannot be moved now: {'; '.join(planned.objections)}")
+    if objections:
+        raise PreconditionError(f"{trip.slug!r} cannot be moved now: {'; '.join(objections)}")
 
 
-def terms_of(estate: Estate, *, allow_freeze: bool, window_s: int) -> Terms:
+def terms_of(estate: Estate, *, allow_freeze: bool, window_s: int, nobody_waits: bool) -> Terms:
     """What is asked for, and what the platform's settings allow."""
-    return Terms(allow_freeze=allow_freeze, window_s=window_s, bound_s=estate.settings.limits.frozen_copy_s)
+    return Terms(
+        allow_freeze=allow_freeze,
+        window_s=window_s,
+        nobody_waits=nobody_waits,
+        bound_s=estate.settings.limits.frozen_copy_s,
+    )
 
 
 def prepare(estate: Estate, inside: Inside, workflows: Workflows, move_id: UUID) -> None:
@@ -101,11 +109,15 @@ def _put_up_fence(estate: Estate, held: Held, trip: Trip) -> None:
             fences.put(connection, trip.tenant_id, trip.epoch + 1, READY)
 
 
-def _server_for(estate: Estate, session: Session, row: MoveRow, trip: Trip) -> Server:
+def _server_for(estate: Estate, session: Session, row: MoveRow, trip: Trip) -> tuple[Server | None, tuple[str, ...]]:
+    """With what is in the way of there being one."""
     if trip.target is not None:
-        return trip.target.server
+        return trip.target.server, ()
     tenant, full_at = tenants.get(session, row.tenant_id), estate.settings.limits.full_at
-    return moving.consider(session, tenant, Model(row.model), row.server, full_at).choice.server
+    try:
+        return moving.consider(session, tenant, Model(row.model), row.server, full_at).choice.server, ()
+    except NoServerError as error:
+        return None, (error.message,)
 
 
 def _choose(estate: Estate, workflows: Workflows, session: Session, row: MoveRow, trip: Trip) -> UUID:

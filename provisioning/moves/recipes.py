@@ -27,6 +27,8 @@ class Terms:
     allow_freeze: bool
     window_s: int
     """For how long there is to be a way back."""
+    nobody_waits: bool = False
+    """Whether the tenant is suspended: then nobody has to agree to a wait."""
     bound_s: float
     """For how long at most a tenant is copied under freeze."""
 
@@ -84,7 +86,7 @@ def _against_freezing(facts: Facts, terms: Terms, window_s: int) -> Iterator[str
     for obstacle in _of(facts.obstacles, Kind.ROWS):
         yield f"on {facts.server} {obstacle.words}"
     expected, why = _expected(facts.size), _words(_of(facts.obstacles, Kind.SETUP))
-    if not terms.allow_freeze:
+    if not (terms.allow_freeze or terms.nobody_waits):
         yield f"on {facts.server} {why}. Or --allow-freeze: copied under freeze, the tenant {expected}"
     if facts.size is not None and stall_s(facts.size) > terms.bound_s:
         yield f"the tenant {expected}; at most {terms.bound_s:g} s are allowed (COPYHOLD_LIMITS__FROZEN_COPY_S)"

@@ -11,8 +11,9 @@ from sqlalchemy import text
 
 from control_plane import audit
 from control_plane.domain.ids import new_id
+from control_plane.domain.server import ServerStatus
 from control_plane.domain.tenant import Model, Status
-from control_plane.registry import dry_runs, fleet, moves, tenants, workflow_records
+from control_plane.registry import dry_runs, fleet, moves, servers, tenants, workflow_records
 from control_plane.registry.engine import transaction
 from control_plane.registry.tables import TenantRow
 from control_plane.staff.roles import StaffRole
@@ -82,9 +83,7 @@ async def test_a_tenant_that_moves_is_not_moved_again_nor_suspended(fresh: Contr
 @pytest.mark.parametrize(
     ("body", "status", "code"),
     [
-        ({"model": "pool"}, 409, "not_movable"),
         ({"model": "silo", "server": "nowhere"}, 422, "server_unknown"),
-        ({"model": "silo", "server": "alpha"}, 503, "no_server"),
         ({"model": "tower"}, 422, "invalid"),
         ({"model": "silo", "undo_window_s": -1}, 422, "invalid"),
         ({"model": "silo", "undo_window_s": 8 * 24 * HOUR_S}, 422, "invalid"),
@@ -96,6 +95,19 @@ async def test_what_cannot_be_is_refused(fresh: ControlPlane, body: dict[str, An
         answer = await fresh.staff().post(f"/admin/tenants/{tenant.slug}/{path}", json=body)
         assert (answer.status_code, answer.json()["code"]) == (status, code), answer.text
     assert (await fresh.staff().get(f"/admin/tenants/{tenant.slug}")).json()["status"] == "active"
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "code"),
+    [({"model": "pool"}, 409, "not_movable"), ({"model": "silo", "server": "alpha"}, 503, "no_server")],
+)
+async def test_what_there_is_no_place_for_is_refused_and_a_dry_run_tells_why_with_all_else(
+    fresh: ControlPlane, body: dict[str, Any], status: int, code: str
+) -> None:
+    tenant = await settled(fresh)
+    answer = await fresh.staff().post(f"/admin/tenants/{tenant.slug}/moves", json=body)
+    assert (answer.status_code, answer.json()["code"]) == (status, code), answer.text
+    assert (await fresh.staff().post(f"/admin/tenants/{tenant.slug}/moves/dry-run", json=body)).status_code == 202
 
 
 async def test_a_suspended_tenant_is_moved_and_nothing_else_is_done_to_it_meanwhile(fresh: ControlPlane) -> None:
@@ -132,16 +144,20 @@ async def test_what_would_keep_a_move_from_being_begun_is_known_before(fresh: Co
     def asked() -> list[str]:
         with transaction(fresh.engine) as session:
             row = tenants.get(session, tenant.id)
-            return moving.hindrances(session, row, moving.consider(session, row, Model.SILO, None, {}))
+            return moving.foresee(session, row, Model.SILO, None, {}).objections
 
     assert asked() == []
     with transaction(fresh.engine) as session:
         tenants.change_status(tenants.get(session, tenant.id, lock=True), Status.CLOSING)
     with fleet.holding_fleet(fresh.engine, new_id()):
-        closing, held = asked()
+        for name in ("alpha", "beta"):
+            with transaction(fresh.engine) as session:
+                servers.set_server_status(session, name, ServerStatus.DRAINING)
+        nowhere, closing, held = asked()
+    assert "alpha: takes no silo tenants, is draining; beta: is draining" in nowhere
     assert "is closing" in closing
     assert "run over the fleet" in held
-    assert asked() == [closing]
+    assert asked() == [nowhere, closing]
 
 
 @pytest.mark.parametrize("verb", ["cancel", "back", "settle"])

@@ -87,6 +87,20 @@ def test_staff_are_told_what_a_move_would_do(platform: PlatformUnderTest, ops: h
     assert ops.get(f"/admin/tenants/{tenant.slug}").json()["status"] == "active"
 
 
+def test_what_there_is_no_place_for_is_told_like_all_that_speaks_against_a_move(
+    platform: PlatformUnderTest, ops: httpx.Client
+) -> None:
+    tenant = platform.tenant("pool")
+    wish = {"model": "silo", "server": "alpha"}
+    where = ops.post(f"/admin/tenants/{tenant.slug}/moves/dry-run", json=wish).headers["Location"]
+    until(lambda: ops.get(where).json()["state"] not in {"requested", "running"}, what="a worker has found out")
+    told = ops.get(where).json()["foretold"]
+    assert told["objections"] == ["no server can take a silo tenant (alpha: takes no silo tenants)"]
+    assert (told["to"], told["because"], told["rows"] > 0) == ("silo on alpha", None, True)
+    anywhere = foretell(platform.estate, tenant.slug, Model.POOL, None, allow_freeze=False, window_s=0)
+    assert (anywhere.server, "already" in anywhere.objections[0], anywhere.told()["to"]) == (None, True, "pool")
+
+
 def test_a_suspended_tenant_is_refused_and_let_in_again(platform: PlatformUnderTest, ops: httpx.Client) -> None:
     tenant = platform.tenant("pool")
     assert ops.post(f"/admin/tenants/{tenant.slug}/suspend").status_code == 202

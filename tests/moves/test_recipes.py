@@ -34,6 +34,11 @@ def test_without_leave_it_is_refused_and_told_for_how_long_the_tenant_would_stal
     )
 
 
+def test_for_one_that_is_suspended_nobody_has_to_give_leave() -> None:
+    assert plan(MUTE, replace(TERMS, nobody_waits=True)) == plan(MUTE, ALLOWED)
+    assert plan(WELL, replace(TERMS, nobody_waits=True)) == plan(WELL, TERMS)
+
+
 def test_with_leave_it_is_copied_under_freeze_and_the_way_back_is_kept() -> None:
     assert plan(MUTE, ALLOWED) == Plan(
         recipe=Recipe.FREEZE,

@@ -90,8 +90,8 @@ class Foretold(Output):
     tenant: str
     from_: Annotated[str, Field(alias="from")]
     to: str
-    because: str
-    """Why that server."""
+    because: str | None
+    """Why that server; None when there is no place for it: then the objections say why."""
     recipe: Recipe
     rows: int
     bytes: int
