@@ -39,6 +39,10 @@ def move(
     tenant: TenantArgument,
     to: Annotated[Model | None, typer.Option("--to", help="What it is to be housed as.", show_default=False)] = None,
     server: Annotated[str | None, typer.Option("--server", help="Where it is to live; chosen without it.")] = None,
+    database: Annotated[
+        str | None,
+        typer.Option("--database", help="The pool or bridge it is to go into; chosen without it.", show_default=False),
+    ] = None,
     undo_window: Annotated[
         str | None,
         typer.Option(
@@ -72,24 +76,26 @@ def move(
     Example: copyhold tenant move globex --to silo --dry-run
     Example: copyhold tenant move globex --to silo
     Example: copyhold tenant move globex --to silo --server beta --undo-window 1d
+    Example: copyhold tenant move globex --to pool --database pool_2
     Example: copyhold tenant move globex --to silo --allow-freeze
     Example: copyhold tenant move globex --back
     Example: copyhold tenant move globex --cancel
     """
     if sum((cancel, back, settle, to is not None)) != 1:
         raise UsageError("say which: --to MODEL, --cancel, --back or --settle")
-    if to is None and (server is not None or undo_window is not None or dry_run or allow_freeze):
-        raise UsageError("--server, --undo-window, --allow-freeze and --dry-run go with --to")
+    told = (server, database, undo_window)
+    if to is None and (any(each is not None for each in told) or dry_run or allow_freeze):
+        raise UsageError("--server, --database, --undo-window, --allow-freeze and --dry-run go with --to")
     if settle and not yes:
         raise UsageError("what the tenant has in its old home is deleted, and there is no way back: say --yes")
     asked = parse_duration(undo_window) if undo_window is not None else None
     with open_platform(data) as platform:
         window = asked if asked is not None else platform.estate.settings.limits.undo_window
         if to is not None and dry_run:
-            _foretell(platform, tenant, to, server, window, allow_freeze=allow_freeze, as_json=as_json)
+            _foretell(platform, tenant, to, server, database, window, allow_freeze=allow_freeze, as_json=as_json)
             return
         if to is not None:
-            move_id = begin(platform, tenant, to, server, window, allow_freeze=allow_freeze)
+            move_id = begin(platform, tenant, to, server, window, database=database, allow_freeze=allow_freeze)
         elif back:
             move_id = begin_back(platform, tenant)
         else:
@@ -134,7 +140,14 @@ def moves(tenant: TenantArgument, data: DataOption = None, as_json: JsonOption =
 
 
 def begin(
-    platform: Platform, tenant: str, model: Model, server: str | None, window: timedelta, *, allow_freeze: bool = False
+    platform: Platform,
+    tenant: str,
+    model: Model,
+    server: str | None,
+    window: timedelta,
+    *,
+    database: str | None = None,
+    allow_freeze: bool = False,
 ) -> UUID:
     """Have the tenant move; the move's id. NotMovableError and the like, in words, when it cannot."""
     full_at = platform.estate.settings.limits.full_at
@@ -147,6 +160,7 @@ def begin(
             platform.actor,
             model=model,
             server=server,
+            database=database,
             undo_window=window,
             allow_freeze=allow_freeze,
             full_at=full_at,
@@ -262,6 +276,7 @@ def _foretell(
     tenant: str,
     model: Model,
     server: str | None,
+    database: str | None,
     window: timedelta,
     *,
     allow_freeze: bool,
@@ -270,7 +285,9 @@ def _foretell(
     from provisioning.moves.forecast import foretell
 
     window_s = round(window.total_seconds())
-    told = foretell(platform.estate, tenant, model, server, allow_freeze=allow_freeze, window_s=window_s)
+    told = foretell(
+        platform.estate, tenant, model, server, database=database, allow_freeze=allow_freeze, window_s=window_s
+    )
     facts = told.told()
     if as_json:
         output.print_json(facts)

@@ -84,8 +84,13 @@ def loads(session: Session, full_at: FullAt, apart: Sequence[str] = (), mover: U
     }
 
 
-def database_with_room(session: Session, server: str, model: Model, full_at: FullAt) -> DatabaseRow | None:
-    """The emptiest of a server's pools or bridges, one that is still being built included; None when all are full."""
+def database_with_room(
+    session: Session, server: str, model: Model, full_at: FullAt, name: str | None = None
+) -> DatabaseRow | None:
+    """The emptiest of a server's pools or bridges, one that is still being built included; None when all are full.
+
+    With a name it is that one or none.
+    """
     lived_in = _homes_by_database().subquery()
     homes = func.coalesce(lived_in.c.homes, 0)
     query = (
@@ -95,7 +100,7 @@ def database_with_room(session: Session, server: str, model: Model, full_at: Ful
         .order_by(homes, DatabaseRow.created_at, DatabaseRow.name)
         .limit(1)
     )
-    return session.scalars(query).one_or_none()
+    return session.scalars(query if name is None else query.where(DatabaseRow.name == name)).one_or_none()
 
 
 def add_shared(session: Session, server: str, model: Model) -> DatabaseRow:

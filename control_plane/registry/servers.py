@@ -194,6 +194,12 @@ def databases_of(session: Session, server: str, model: Model) -> list[DatabaseRo
     return list(session.scalars(query.order_by(DatabaseRow.created_at)))
 
 
+def shared_named(session: Session, name: str) -> DatabaseRow | None:
+    """The pool or bridge of that name, on whichever server."""
+    query = select(DatabaseRow).where(DatabaseRow.name == name, DatabaseRow.model != str(Model.SILO))
+    return session.scalars(query.where(DatabaseRow.state.in_((BUILDING, READY)))).one_or_none()
+
+
 def database(session: Session, database_id: UUID, *, lock: bool = False) -> DatabaseRow:
     """The database of that id; NotFoundError when it is not on the roll."""
     row = session.get(DatabaseRow, database_id, with_for_update=lock or None)

@@ -23,6 +23,7 @@ def ask(
     *,
     model: Model,
     server: str | None,
+    database: str | None,
     undo_window: timedelta,
     allow_freeze: bool,
     full_at: placing.FullAt,
@@ -31,13 +32,14 @@ def ask(
 
     What `moving.foresee` raises.
     """
-    prospect = moving.foresee(session, tenant, model, server, full_at)
+    prospect = moving.foresee(session, tenant, model, server, full_at, database=database)
     row = DryRunRow(
         id=new_id(),
         tenant_id=tenant.id,
         actor=actor,
         model=str(model),
         server=server,
+        database=database,
         undo_window_s=round(undo_window.total_seconds()),
         allow_freeze=allow_freeze,
     )

@@ -54,6 +54,12 @@ class WindowError(InvalidError):
     code = "undo_window_invalid"
 
 
+class UnknownDatabaseError(InvalidError):
+    """There is no such pool or bridge."""
+
+    code = "database_unknown"
+
+
 @dataclass(frozen=True, kw_only=True)
 class Journey:
     """From where to where a tenant would move, and why there."""
@@ -79,38 +85,70 @@ class Prospect:
     """Why it would not be begun now, in words; nothing when it would."""
 
 
-def consider(session: Session, tenant: TenantRow, model: Model, server: str | None, full_at: placing.FullAt) -> Journey:
-    """Where it would go now. NotMovableError, NoServerError or UnknownServerError when it cannot go anywhere."""
-    home, database = _lives_in(session, tenant)
+def consider(
+    session: Session,
+    tenant: TenantRow,
+    model: Model,
+    server: str | None,
+    full_at: placing.FullAt,
+    *,
+    database: str | None = None,
+) -> Journey:
+    """Where it would go now, or into that pool or bridge. NotMovableError, NoServerError, UnknownServerError or
+    UnknownDatabaseError when it cannot go anywhere.
+    """
+    home, left = _lives_in(session, tenant)
+    if database is not None:
+        server = _server_of(session, database, model, server)
+        if database == left.name:
+            raise NotMovableError(f"{tenant.slug!r} lives in {database} already")
     wish = Wish(
         model=model, plan=Plan(tenant.plan), labels=tuple(tenant.labels), server=server, region=tenant.wanted_region
     )
     choice = placing.choose(session, wish, full_at, mover=tenant.id)
-    if (choice.server.name, model) == (database.server, Model(home.model)) and model is not Model.SILO:
+    if database is not None:
+        named_with_room(session, database, choice.server, model, full_at)
+    elif (choice.server.name, model) == (left.server, Model(home.model)) and model is not Model.SILO:
         raise NotMovableError(
-            f"{tenant.slug!r} lives in a {model} on {database.server} already; in which of those there, the platform"
-            " chooses"
+            f"{tenant.slug!r} lives in a {model} on {left.server} already, in {left.name}: --database names another one"
         )
-    return Journey(tenant_id=tenant.id, source=home, source_database=database, choice=choice, model=model)
+    return Journey(tenant_id=tenant.id, source=home, source_database=left, choice=choice, model=model)
 
 
-def foresee(session: Session, tenant: TenantRow, model: Model, server: str | None, full_at: placing.FullAt) -> Prospect:
+def named_with_room(session: Session, name: str, server: Server, model: Model, full_at: placing.FullAt) -> DatabaseRow:
+    """That pool or bridge; NoServerError when it takes no more tenants."""
+    found = placing.database_with_room(session, server.name, model, full_at, name)
+    if found is None:
+        raise NoServerError(f"{name} takes no more tenants")
+    return found
+
+
+def foresee(
+    session: Session,
+    tenant: TenantRow,
+    model: Model,
+    server: str | None,
+    full_at: placing.FullAt,
+    *,
+    database: str | None = None,
+) -> Prospect:
     """Where it would go now, and all that the roll has against it. NotMovableError for a tenant without a home,
-    UnknownServerError.
+    UnknownServerError, UnknownDatabaseError.
     """
-    home, database = _lives_in(session, tenant)
+    home, left = _lives_in(session, tenant)
     choice, objections = None, []
     try:
-        choice = consider(session, tenant, model, server, full_at).choice
+        choice = consider(session, tenant, model, server, full_at, database=database).choice
     except (NoServerError, NotMovableError) as error:
         objections.append(error.message)
-    named = servers.server_named(session, server) if server is not None else None
+    told = server if database is None else _server_of(session, database, model, server)
+    named = servers.server_named(session, told) if told is not None else None
     return Prospect(
         source=home,
-        source_database=database,
+        source_database=left,
         server=choice.server if choice is not None else named,
         reason=choice.reason if choice is not None else None,
-        objections=objections + _hindrances(session, tenant, database),
+        objections=objections + _hindrances(session, tenant, left),
     )
 
 
@@ -122,6 +160,7 @@ def request(
     *,
     model: Model,
     server: str | None = None,
+    database: str | None = None,
     undo_window: timedelta = UNDO_WINDOW,
     allow_freeze: bool = False,
     full_at: placing.FullAt | None = None,
@@ -135,7 +174,7 @@ def request(
     if not timedelta(0) <= undo_window <= UNDO_WINDOW_MAX:
         raise WindowError
     _refuse_unless_movable(session, tenant)
-    journey = consider(session, tenant, model, server, full_at or {})
+    journey = consider(session, tenant, model, server, full_at or {}, database=database)
     refuse_while_login_changes(session, journey.source_database)
     # Until this commits no run over the fleet begins, and whoever begins one after that sees the move.
     fleet.keep_still(session)
@@ -146,7 +185,8 @@ def request(
         actor=actor,
         source_id=journey.source.id,
         model=str(model),
-        server=server,
+        server=server if database is None else journey.choice.server.name,
+        database=database,
         phase=str(Phase.REQUESTED),
         epoch=route.epoch,
         undo_window_s=round(undo_window.total_seconds()),
@@ -155,6 +195,7 @@ def request(
     moves.add(session, row)
     _set_out(tenant)
     facts = {"to": str(model), "server": server} | ({"allow_freeze": True} if allow_freeze else {})
+    facts |= {"database": database} if database is not None else {}
     audit.record(session, actor, "tenant.move", tenant.slug, tenant_id=tenant.id, **facts)
     _start(session, workflows, tenant, row, MOVE, actor)
     return row
@@ -275,6 +316,16 @@ def _lives_in(session: Session, tenant: TenantRow) -> tuple[HomeRow, DatabaseRow
     if home is None:
         raise NotMovableError(f"{tenant.slug!r} has no home")
     return home, servers.database(session, home.database_id)
+
+
+def _server_of(session: Session, database: str, model: Model, server: str | None) -> str:
+    """The server of that pool or bridge; UnknownDatabaseError when a tenant of that model does not go there."""
+    found = servers.shared_named(session, database)
+    if found is None:
+        raise UnknownDatabaseError(f"there is no pool or bridge {database!r}")
+    if found.model != model or server not in (None, found.server):
+        raise UnknownDatabaseError(f"{database} is a {found.model} on {found.server}")
+    return found.server
 
 
 def _hindrances(session: Session, tenant: TenantRow, database: DatabaseRow) -> list[str]:

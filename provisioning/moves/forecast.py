@@ -36,6 +36,8 @@ class Forecast:
     model: Model
     reason: str | None
     """Why that server."""
+    database: str | None
+    """The pool or bridge there that was asked for."""
     suspended: bool
     rows: int
     bytes: int
@@ -61,7 +63,7 @@ class Forecast:
         return {
             "tenant": self.slug,
             "from": f"{self.source.home.model} on {self.source.server.name} ({self.source.database.name})",
-            "to": f"{self.model} on {self.server.name}" if self.server is not None else str(self.model),
+            "to": self._to(),
             "because": self.reason,
             "recipe": self.plan.recipe,
             "rows": self.rows,
@@ -75,6 +77,10 @@ class Forecast:
             "objections": self.objections,
         }
 
+    def _to(self) -> str:
+        where = f" on {self.server.name}" if self.server is not None else ""
+        return f"{self.model}{where}" + (f" ({self.database})" if self.database is not None else "")
+
 
 def answer(estate: Estate, dry_run_id: UUID) -> None:
     """Record what that dry run asks for. What `foretell` raises."""
@@ -85,6 +91,7 @@ def answer(estate: Estate, dry_run_id: UUID) -> None:
         str(row.tenant_id),
         Model(row.model),
         row.server,
+        database=row.database,
         allow_freeze=row.allow_freeze,
         window_s=row.undo_window_s,
     )
@@ -93,12 +100,19 @@ def answer(estate: Estate, dry_run_id: UUID) -> None:
 
 
 def foretell(
-    estate: Estate, tenant: str, model: Model, server: str | None, *, allow_freeze: bool, window_s: int
+    estate: Estate,
+    tenant: str,
+    model: Model,
+    server: str | None,
+    *,
+    database: str | None = None,
+    allow_freeze: bool,
+    window_s: int,
 ) -> Forecast:
     """The move of that tenant (slug or id), as it would be now. What `moving.foresee` raises."""
     with transaction(estate.engine) as session:
         row = tenants.find(session, tenant)
-        prospect = moving.foresee(session, row, model, server, estate.settings.limits.full_at)
+        prospect = moving.foresee(session, row, model, server, estate.settings.limits.full_at, database=database)
         source, slug, tenant_id = building.place_of(session, prospect.source), row.slug, row.id
         suspended = Status(row.status) is Status.SUSPENDED
         earlier = move_figures.earlier(session, LOOKED_BACK)
@@ -112,6 +126,7 @@ def foretell(
         server=prospect.server,
         model=model,
         reason=prospect.reason,
+        database=database,
         suspended=suspended,
         rows=size.rows,
         bytes=size.bytes,

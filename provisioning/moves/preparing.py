@@ -115,9 +115,10 @@ def _server_for(estate: Estate, session: Session, row: MoveRow, trip: Trip) -> t
         return trip.target.server, ()
     tenant, full_at = tenants.get(session, row.tenant_id), estate.settings.limits.full_at
     try:
-        return moving.consider(session, tenant, Model(row.model), row.server, full_at).choice.server, ()
+        journey = moving.consider(session, tenant, Model(row.model), row.server, full_at, database=row.database)
     except NoServerError as error:
         return None, (error.message,)
+    return journey.choice.server, ()
 
 
 def _choose(estate: Estate, workflows: Workflows, session: Session, row: MoveRow, trip: Trip) -> UUID:
@@ -129,8 +130,12 @@ def _choose(estate: Estate, workflows: Workflows, session: Session, row: MoveRow
         server=row.server,
         region=tenant.wanted_region,
     )
-    choice = placing.choose(session, wish, estate.settings.limits.full_at, hold=True, mover=tenant.id)
-    database = building.database_for(estate, workflows, session, choice.server, model)
+    full_at = estate.settings.limits.full_at
+    choice = placing.choose(session, wish, full_at, hold=True, mover=tenant.id)
+    if row.database is not None:
+        database = moving.named_with_room(session, row.database, choice.server, model, full_at)
+    else:
+        database = building.database_for(estate, workflows, session, choice.server, model)
     if database.id == trip.source.database.id:
         raise PreconditionError(f"{trip.slug!r} lives in {database.name} already")
     home = HomeRow(

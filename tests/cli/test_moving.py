@@ -127,6 +127,9 @@ def test_as_json_every_change_is_an_event(shell: Shell, company: TenantUnderTest
         (("--back", "--server", "beta"), "go with --to"),
         (("--cancel", "--dry-run"), "go with --to"),
         (("--back", "--allow-freeze"), "go with --to"),
+        (("--back", "--database", "pool_2"), "go with --to"),
+        (("--to", "pool", "--database", "pool_99"), "there is no pool or bridge 'pool_99'"),
+        (("--to", "bridge", "--database", "pool_1"), "pool_1 is a pool on alpha"),
         (("--settle",), "say --yes"),
         (("--to", "silo", "--undo-window", "soon"), "is no duration"),
         (("--to", "silo", "--undo-window", "30d"), "0 to 7 days"),
@@ -144,6 +147,7 @@ def test_what_makes_no_sense_is_a_usage_error(
     ("arguments", "part"),
     [
         (("--to", "pool"), "lives in a pool on alpha already"),
+        (("--to", "pool", "--database", "pool_1"), "lives in pool_1 already"),
         (("--to", "silo", "--server", "alpha"), "takes no silo tenants"),
         (("--cancel",), "no move of"),
         (("--back",), "no home that"),

@@ -84,6 +84,9 @@ async def test_a_tenant_that_moves_is_not_moved_again_nor_suspended(fresh: Contr
     ("body", "status", "code"),
     [
         ({"model": "silo", "server": "nowhere"}, 422, "server_unknown"),
+        ({"model": "pool", "database": "pool_99"}, 422, "database_unknown"),
+        ({"model": "silo", "database": "pool_1"}, 422, "database_unknown"),
+        ({"model": "pool", "server": "beta", "database": "pool_1"}, 422, "database_unknown"),
         ({"model": "tower"}, 422, "invalid"),
         ({"model": "silo", "undo_window_s": -1}, 422, "invalid"),
         ({"model": "silo", "undo_window_s": 8 * 24 * HOUR_S}, 422, "invalid"),
@@ -99,7 +102,11 @@ async def test_what_cannot_be_is_refused(fresh: ControlPlane, body: dict[str, An
 
 @pytest.mark.parametrize(
     ("body", "status", "code"),
-    [({"model": "pool"}, 409, "not_movable"), ({"model": "silo", "server": "alpha"}, 503, "no_server")],
+    [
+        ({"model": "pool"}, 409, "not_movable"),
+        ({"model": "pool", "database": "pool_1"}, 409, "not_movable"),
+        ({"model": "silo", "server": "alpha"}, 503, "no_server"),
+    ],
 )
 async def test_what_there_is_no_place_for_is_refused_and_a_dry_run_tells_why_with_all_else(
     fresh: ControlPlane, body: dict[str, Any], status: int, code: str
@@ -108,6 +115,30 @@ async def test_what_there_is_no_place_for_is_refused_and_a_dry_run_tells_why_wit
     answer = await fresh.staff().post(f"/admin/tenants/{tenant.slug}/moves", json=body)
     assert (answer.status_code, answer.json()["code"]) == (status, code), answer.text
     assert (await fresh.staff().post(f"/admin/tenants/{tenant.slug}/moves/dry-run", json=body)).status_code == 202
+
+
+async def test_a_tenant_moves_into_the_pool_of_its_server_that_is_named_while_it_takes_one_more(
+    fresh: ControlPlane,
+) -> None:
+    tenant = await settled(fresh)
+    with transaction(fresh.engine) as session:
+        servers.ensure_database(session, "alpha", "pool_2", Model.POOL).home_revision = "h0002"
+
+    def tried(full_at: dict[Model, int]) -> tuple[str | None, list[str]]:
+        with transaction(fresh.engine) as session:
+            row = tenants.get(session, tenant.id)
+            found = moving.foresee(session, row, Model.POOL, None, full_at, database="pool_2")
+            return found.server.name if found.server is not None else None, found.objections
+
+    assert tried({}) == ("alpha", [])
+    assert tried({Model.POOL: 0}) == ("alpha", ["pool_2 takes no more tenants"])
+    body = {"model": "pool", "database": "pool_2"}
+    answer = await fresh.staff().post(f"/admin/tenants/{tenant.slug}/moves", json=body)
+    assert answer.status_code == 202, answer.text
+    with transaction(fresh.engine) as session:
+        row = moves.open_of(session, tenant.id)
+        assert row is not None
+        assert (row.server, row.database) == ("alpha", "pool_2")
 
 
 async def test_a_suspended_tenant_is_moved_and_nothing_else_is_done_to_it_meanwhile(fresh: ControlPlane) -> None:

@@ -19,6 +19,8 @@ class NewMove(Input):
     model: Model
     server: Name | None = None
     """Chosen without it."""
+    database: Name | None = None
+    """The pool or bridge that it is to go into; chosen without it."""
     undo_window_s: Annotated[int | None, Field(ge=0, le=int(UNDO_WINDOW_MAX.total_seconds()))] = None
     """How long the home that it leaves is kept, as in the settings without it; with 0 it goes at once."""
     allow_freeze: bool = False

@@ -31,6 +31,8 @@ class MoveRow(Base):
     """What it is to be housed as."""
     server: Mapped[str | None]
     """Where it is to go; None: wherever there is room."""
+    database: Mapped[str | None]
+    """The pool or bridge there that was asked for; None: whichever has room."""
     phase: Mapped[str]
     epoch: Mapped[int] = mapped_column(BigInteger)
     """Of the route, before anything was switched."""
@@ -111,6 +113,7 @@ class DryRunRow(Base):
     actor: Mapped[str]
     model: Mapped[str]
     server: Mapped[str | None]
+    database: Mapped[str | None]
     undo_window_s: Mapped[int] = mapped_column(Integer)
     allow_freeze: Mapped[bool] = mapped_column(server_default=text("false"))
     workflow_id: Mapped[str | None]

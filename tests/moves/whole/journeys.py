@@ -42,6 +42,7 @@ def begin(
     model: Model,
     server: str | None = None,
     *,
+    database: str | None = None,
     window: timedelta = timedelta(hours=1),
     allow_freeze: bool = False,
 ) -> UUID:
@@ -55,6 +56,7 @@ def begin(
             "tests",
             model=model,
             server=server,
+            database=database,
             undo_window=window,
             allow_freeze=allow_freeze,
         )

@@ -79,14 +79,16 @@ def test_everybody_leaves_a_server_that_is_drained_each_to_a_home_like_its_own(
     assert shell("server", "warm", "beta", "1").code == 0
     leaving = [on_beta(model) for model in Model]
     suspended = on_beta(Model.POOL, "suspended")
-    assert shell("tenant", "suspend", suspended.slug).code == 0
     until(lambda: warm_on_beta(town) == 1, what="a warm silo")
     said = {
-        tenant.slug: tenant.http.post("/api/conversations", json={"subject": "before"}).json() for tenant in leaving
+        tenant.slug: tenant.http.post("/api/conversations", json={"subject": "before"}).json()
+        for tenant in (*leaving, suspended)
     }
+    assert shell("tenant", "suspend", suspended.slug).code == 0
 
     told = shell("server", "drain", "beta", "--dry-run", "--json").json
-    assert {(each["tenant"], each["model"], each["target"]) for each in told["moves"]} == {
+    # Other tests' tenants may have been put there too.
+    assert {(each["tenant"], each["model"], each["target"]) for each in told["moves"]} >= {
         (tenant.slug, tenant.model, "alpha") for tenant in (*leaving, suspended)
     }
     assert (told["stays"], told["seconds"] > 0) == ([], True)
@@ -96,9 +98,9 @@ def test_everybody_leaves_a_server_that_is_drained_each_to_a_home_like_its_own(
     followed = shell("server", "drain", "beta", "--json", *AT_ONCE)
     events = [json.loads(line) for line in followed.out.splitlines()]
     assert (followed.code, events[0]["event"], events[-1]["event"]) == (0, "run", "end"), followed.err
-    assert (events[-1]["state"], events[-1]["moved"], events[-1]["left"]) == ("done", 4, 0)
+    assert (events[-1]["state"], events[-1]["moved"], events[-1]["left"]) == ("done", len(told["moves"]), 0)
     assert {event["tenant"] for event in events if event["event"] == "move"} == {
-        tenant.slug for tenant in (*leaving, suspended)
+        each["tenant"] for each in told["moves"]
     }
     until(lambda: shell("server", "show", "beta", "--json").json["tenants"] == 0, what="the old homes go")
     for tenant in leaving:
