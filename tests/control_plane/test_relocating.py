@@ -68,6 +68,7 @@ def end(plane: ControlPlane, slug: str, phase: Phase = Phase.DONE) -> None:
             home = HomeRow(id=new_id(), tenant_id=tenant.id, database_id=pool.id, schema=SHARED_SCHEMA, model="pool")
             home.state = "current"
             session.add(home)
+            session.flush()
             move.target_id = home.id
         move.phase, move.reason = str(phase), "it differs" if phase is Phase.CALLED_OFF else None
         tenants.change_status(tenant, Status.ACTIVE)

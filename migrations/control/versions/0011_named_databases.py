@@ -3,8 +3,8 @@
 import sqlalchemy as sa
 from alembic import op
 
-revision = "c0010"
-down_revision = "c0009"
+revision = "c0011"
+down_revision = "c0010"
 branch_labels = None
 depends_on = None
 
