@@ -16,6 +16,8 @@ from tests.moves.conftest import NewHome
 from tests.moves.homes import Home
 
 WITHIN_MS = 200
+INSIDE = "SELECT pg_advisory_xact_lock_shared(hashtextextended(%s, 0))"
+"""What `tenancy.enter` does."""
 STATE = "SELECT state FROM tenancy.fences WHERE tenant_id = %(tenant)s"
 
 
@@ -74,6 +76,16 @@ def test_who_is_suspended_is_not_frozen_as_one_that_is_served(there: Home, tenan
     with source_of(there.place) as connection, pytest.raises(psycopg.errors.NoDataFound):
         fences.freeze(connection, tenant, 1, WITHIN_MS)
     assert there.ask(STATE, tenant=tenant) == [("suspended",)]
+
+
+def test_nobody_is_frozen_while_a_transaction_is_inside(there: Home, tenant: UUID) -> None:
+    """What it writes is committed before the fence is frozen, or comes out of the stream too late."""
+    with source_of(there.place) as connection, there.superuser() as inside:
+        with inside.transaction():
+            inside.execute(INSIDE, [str(tenant)])
+            assert fences.freeze(connection, tenant, 1, WITHIN_MS) is None
+            assert there.ask(STATE, tenant=tenant) == [("open",)]
+        assert fences.freeze(connection, tenant, 1, WITHIN_MS) is not None
 
 
 def test_a_worker_that_ends_waits_until_nobody_is_frozen() -> None:

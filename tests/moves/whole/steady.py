@@ -13,6 +13,8 @@ from tests.platform_under_test import TenantUnderTest
 from tests.waiting import until
 
 PAUSE_S = 0.15
+PATIENCE_S = 60.0
+"""Of a client: a network that says nothing is given up after half of that."""
 
 
 @dataclass
@@ -30,7 +32,7 @@ class Client:
     def run(self, stopping: threading.Event) -> None:
         """Until it is to stop."""
         headers = {"Host": self.tenant.host, "Authorization": f"Bearer {self.tenant.key}"}
-        with httpx.Client(base_url=self.tenant.platform.url, headers=headers, timeout=30) as http:
+        with httpx.Client(base_url=self.tenant.platform.url, headers=headers, timeout=PATIENCE_S) as http:
             while not stopping.wait(PAUSE_S):
                 self._write(http)
 
@@ -66,7 +68,7 @@ def clients_of(tenants: Sequence[TenantUnderTest]) -> Iterator[list[Client]]:
         for client in clients:
             thread = threading.Thread(target=client.run, args=[stopping], daemon=True)
             thread.start()
-            stack.callback(thread.join, timeout=30)
+            stack.callback(thread.join, timeout=PATIENCE_S)
         stack.callback(stopping.set)
         until(lambda: all(client.promised for client in clients), what="all are served")
         yield clients

@@ -11,7 +11,7 @@ from control_plane.domain.moving import Phase
 from control_plane.domain.tenant import Model
 from provisioning.losing import give_up
 from tests.moves.whole.held import Case, held_moves
-from tests.moves.whole.journeys import AT_ONCE, begin, settle
+from tests.moves.whole.journeys import AT_ONCE, begin, begin_back, settle
 from tests.moves.whole.steady import assert_served
 from tests.platform_under_test import TenantUnderTest
 from tests.servers.apart import Apart, apart
@@ -20,7 +20,7 @@ from tests.waiting import until
 
 pytestmark = pytest.mark.slow
 
-OFF_OR_THERE, THERE = frozenset({1, 2}), frozenset({2})
+OFF_OR_THERE, THERE, BACK = frozenset({1, 2}), frozenset({2}), frozenset({3})
 NOTICED_S = 60.0
 """Twice as long as the network may say nothing."""
 UNSEEN = frozenset({NAME})
@@ -83,7 +83,13 @@ def test_a_network_that_is_cut_without_a_word(far: Far, network: Apart) -> None:
         cases[f"{phase} from there"] = Case(
             tenant=far.tenant(Model.BRIDGE), phase=phase, begin=from_there, epochs=OFF_OR_THERE, kept=_by_itself
         )
-    first = [name for name in cases if name.startswith((Phase.SWITCHED, Phase.FOLLOWING))]
+    # With all that they have done since, in the home that was cut off, or while the other one was.
+    for name, tenant, into in (
+        (f"{Phase.KEPT} there", far.platform.tenant(Model.POOL), there),
+        (away := f"{Phase.KEPT} from there", far.tenant(Model.BRIDGE), from_there_for_a_while),
+    ):
+        cases[name] = Case(tenant=tenant, phase=Phase.KEPT, begin=into, epochs=BACK, kept=begin_back)
+    first = [name for name in cases if name.startswith((Phase.SWITCHED, Phase.FOLLOWING, Phase.KEPT))]
     # Whoever is held in the midst of a copy keeps a transaction open there, for which every new slot waits.
     others = [f"{Phase.FREEZING} from there", f"{Phase.COPYING} there", last := f"{Phase.FREEZING} there"]
     with held_moves(far.platform, cases, first, *([name] for name in others), unseen=UNSEEN) as held:
@@ -91,7 +97,7 @@ def test_a_network_that_is_cut_without_a_word(far: Far, network: Apart) -> None:
         network.cut()
         try:
             held.go_on()
-            assert_served([held.clients[last]])
+            assert_served(held.clients[name] for name in (last, away))
             assert held.clients[last].refused == waited, "it was frozen for longer than its requests wait"
             slots = [f"mv_{case.tenant.id.hex}" for name, case in cases.items() if name.endswith(" there")]
             with far.platform.superuser("alpha", "postgres") as alpha:

@@ -14,7 +14,7 @@ import pytest
 from control_plane.domain.moving import ENDED, RULES, Phase, Way
 from control_plane.domain.tenant import Model
 from tests.moves.whole.held import Case, Held, held_moves
-from tests.moves.whole.journeys import AT_ONCE, begin, begin_back, cancel, settle, wait_for
+from tests.moves.whole.journeys import AT_ONCE, begin, begin_back, cancel, fences_of, settle, wait_for
 from tests.moves.whole.steady import assert_served
 from tests.parts import POOLER, REDIS, stop
 from tests.platform_under_test import PlatformUnderTest, TenantUnderTest
@@ -23,7 +23,7 @@ from tests.waiting import until
 pytestmark = pytest.mark.slow
 
 SOURCE, TARGET, CONTROL = "alpha", "beta", "control"
-PARTS = (SOURCE, TARGET, CONTROL, POOLER, REDIS)
+SERVING = (SOURCE, TARGET, CONTROL)
 PHASES = tuple(phase for phase in Phase if phase not in ENDED)
 LAST = (Phase.FREEZING, Phase.COPYING)
 """The one keeps a client waiting, the other a transaction open, for which every new slot waits."""
@@ -84,15 +84,15 @@ def test_every_phase_has_a_case() -> None:
     assert set(INTO) == set(PHASES)
 
 
-@pytest.mark.parametrize("part", PARTS)
-def test_a_part_that_is_started_anew(town: PlatformUnderTest, part: str) -> None:
+@pytest.mark.parametrize("part", SERVING)
+def test_a_server_that_is_started_anew(town: PlatformUnderTest, part: str) -> None:
     with one_in_every_phase(town) as held:
         stop(town, part)
         held.go_on()
 
 
-@pytest.mark.parametrize("part", [SOURCE, TARGET, CONTROL])
-def test_a_part_that_is_gone_for_a_while(town: PlatformUnderTest, part: str) -> None:
+@pytest.mark.parametrize("part", SERVING)
+def test_a_server_that_is_gone_for_a_while(town: PlatformUnderTest, part: str) -> None:
     """Whoever has a home that answers is served, whatever is to become of its move."""
     with one_in_every_phase(town) as held:
         stop(town, part)
@@ -101,3 +101,24 @@ def test_a_part_that_is_gone_for_a_while(town: PlatformUnderTest, part: str) -> 
         stay = [phase for phase in PHASES if RULES[phase].after_crash is Way.BACK and phase is not Phase.RETURNING]
         if part != SOURCE:
             assert_served(held.clients[phase] for phase in stay)
+
+
+def test_the_pooler_is_gone_for_a_while(town: PlatformUnderTest) -> None:
+    """Nobody is reached by way of it: whoever is frozen is thawed, and whoever was on the way stays or is there."""
+    with one_in_every_phase(town) as held:
+        stop(town, POOLER)
+        held.go_on()
+        until(lambda: held.has_failed(Phase.FOLLOWING), what="it is noticed", deadline_s=60)
+        frozen = held.cases[Phase.FREEZING].tenant
+        until(lambda: "frozen" not in {state for _, state in fences_of(frozen).values()}, what="it is thawed")
+        until(lambda: all(client.refused for client in held.clients.values()), what="everybody is told to come again")
+
+
+def test_redis_is_gone_for_a_while(town: PlatformUnderTest) -> None:
+    """Nobody needs it for a move: all come to rest meanwhile, and are served."""
+    with one_in_every_phase(town) as held:
+        stop(town, REDIS)
+        held.go_on()
+        for name in held.cases:
+            held.rests(name)
+        assert_served(held.clients.values())
