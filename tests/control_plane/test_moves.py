@@ -122,7 +122,11 @@ async def test_a_tenant_moves_into_the_pool_of_its_server_that_is_named_while_it
 ) -> None:
     tenant = await settled(fresh)
     with transaction(fresh.engine) as session:
-        servers.ensure_database(session, "alpha", "pool_2", Model.POOL).home_revision = "h0002"
+        for name in ("pool_1", "pool_2"):
+            servers.ensure_database(session, "alpha", name, Model.POOL).home_revision = "h0002"
+        alpha = servers.server_named(session, "alpha")
+        fuller = moving.named_with_room(session, "pool_1", alpha, Model.POOL, {})
+        assert fuller.name == "pool_1"
 
     def tried(full_at: dict[Model, int]) -> tuple[str | None, list[str]]:
         with transaction(fresh.engine) as session:
