@@ -12,7 +12,7 @@ from control_plane.registry import progress, tenants, workflow_records
 from control_plane.registry.engine import transaction
 from control_plane.registry.tables import ProgressRow, TenantRow, WorkflowRow
 from control_plane.registry.workflow_records import UNENDED
-from control_plane.registry.workflows import ROTATE
+from control_plane.registry.workflows import EXPORT, ROTATE
 
 POLL_S = 0.05
 SILENCE_S = 5.0
@@ -71,7 +71,7 @@ def follow(
 
 
 def _what_then(kind: str, slug: str) -> str:
-    if kind == ROTATE:
+    if kind in (ROTATE, EXPORT):  # `tenant retry` goes on with what was last done to the tenant itself
         return "repeat the command once that is put right"
     return f"once that is put right: copyhold tenant retry {slug}"
 

@@ -16,7 +16,7 @@ from control_plane.domain.rds import RdsShape
 from control_plane.domain.server import Server
 from control_plane.registry import servers
 from control_plane.registry.engine import transaction
-from control_plane.tenants.joining import RDS, join
+from control_plane.tenants.joining import RDS, check_free, join
 from provisioning.instances import provider_of
 from provisioning.providers.base import ProviderError
 from provisioning.providers.rds.provider import RdsProvider
@@ -61,7 +61,9 @@ def read_shape(file: Path) -> dict[str, Any]:
 
 
 def what_would_be_made(platform: Platform, wish: Server) -> dict[str, Any]:
-    """Names in AWS and the shape, nothing made; ProviderError when something there is in the way."""
+    """Names in AWS and the shape, nothing made; ServerTakenError or ProviderError when something is in the way."""
+    with transaction(platform.engine) as session:
+        check_free(session, wish)
     provider = provider_of(platform.settings.rds, wish)
     provider.check_free(wish.name)
     names = provider.names(wish.name)

@@ -67,6 +67,11 @@ class Examined:
         return {"address": str(self.address), "fits": self.fits, "findings": found, "sql": self.sql}
 
 
+def password_given(file: Path | None) -> bool:
+    """Whether somebody has said where the administrator's password is."""
+    return file is not None or PASSWORD_VARIABLE in os.environ
+
+
 def read_password(file: Path | None, admin: str) -> str:
     """The administrator's password: from the file (- for standard input), the variable, or the person at the keyboard.
 
@@ -184,6 +189,18 @@ def await_end(platform: Platform, workflow_id: str, on_step: Tell, *, wait_s: fl
         if time.monotonic() > deadline:
             raise NotYetError(f"not done after {wait_s:.0f} s; it goes on as soon as a worker can")
         time.sleep(POLL_S)
+
+
+def known_access(platform: Platform, address: Address) -> tuple[str, str] | None:
+    """Password and certificates (PEM) that the roll has for that administrator; None when it knows none there."""
+    with transaction(platform.engine) as session:
+        known = servers.all_servers(session)
+    place = (address.host, address.port, address.admin)
+    there = next((each for each in known if (each.host, each.port, each.admin) == place), None)
+    if there is None or there.sealed_passwords is None:
+        return None
+    password = opened(platform.keyring, there.name, there.sealed_passwords).get(there.admin)
+    return (password, there.ca) if password is not None else None
 
 
 def _known_passwords(platform: Platform, address: Address) -> dict[str, str]:

@@ -134,6 +134,7 @@ def follow(platform: Platform, run_id: UUID, *, as_json: bool) -> RunShown:
     """Wait until a run has ended, telling of each of its moves; the run as it is then."""
     with filling("tenants") as fill:
         now: RunShown | None = None
+        told: dict[str, str] = {}
         for now, moves in _changes(platform, run_id):
             if as_json:
                 for tenant, move in moves:
@@ -141,11 +142,20 @@ def follow(platform: Platform, run_id: UUID, *, as_json: bool) -> RunShown:
                 continue
             total = now["moved"] + now["left"]
             for tenant, move in moves:
-                fill(now["moved"], total, _line(tenant, move))
+                fill(now["moved"], total, new_line(told, tenant, move))
         assert now is not None
     if as_json:
         output.print_event({"event": "end", **now})
     return now
+
+
+def new_line(told: dict[str, str], tenant: str, move: MoveShown) -> str | None:
+    """What there is to say of a move, unless it was the last that was told of that tenant; `told` keeps it."""
+    line = _line(tenant, move)
+    if line is None or told.get(tenant) == line:
+        return None
+    told[tenant] = line
+    return line
 
 
 def _changes(platform: Platform, run_id: UUID) -> Iterator[tuple[RunShown, list[tuple[str, MoveShown]]]]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import ssl
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -106,6 +107,15 @@ class Doors:
                 raise NoDoorError(f"there is no folder for the certificates of the server {server.name}")
             self._files[server.ca] = str(_written(self.certificates, server.name, server.ca))
         return self._files[server.ca]
+
+
+def believing(ca: str) -> ssl.SSLContext:
+    """How TLS is spoken to a server whose certificate those authorities sign (PEM; empty: whom this machine believes).
+
+    ssl.SSLError when there is no certificate in what was given.
+    """
+    # Comments between certificates may be in any language; `ssl` takes ASCII alone.
+    return ssl.create_default_context(cadata=ca.encode("ascii", "ignore").decode() or None)
 
 
 SOCKETS = Doors(keyring=None, certificates=None)

@@ -11,13 +11,14 @@ import psycopg
 import structlog
 from sqlalchemy import func, select
 
-from control_plane.domain.server import Server
+from control_plane.domain.server import Server, ServerStatus
 from control_plane.doors import NoDoorError
 from control_plane.registry import servers
 from control_plane.registry.engine import transaction
 from control_plane.registry.servers import Measured
 from control_plane.registry.tables import ServerRow
 from provisioning import catalogues
+from provisioning.doctor.catalogue import in_words
 from provisioning.estate import Estate
 from provisioning.rounds import going_round
 
@@ -49,15 +50,15 @@ def measure(estate: Estate, server: Server) -> int:
 
 
 def measure_all(estate: Estate) -> dict[str, str]:
-    """Measure every server; by name, what kept it from being measured, in a word."""
+    """Measure every server that has been taken in; by name, what kept it from being measured."""
     with transaction(estate.engine) as session:
-        known = servers.all_servers(session)
+        known = [server for server in servers.all_servers(session) if server.status is not ServerStatus.ADDING]
     failed = {}
     for server in known:
         try:
             measure(estate, server)
         except (psycopg.Error, NoDoorError) as error:
-            failed[server.name] = type(error).__name__
+            failed[server.name] = in_words(error)
     return failed
 
 
@@ -76,7 +77,8 @@ def measuring(estate: Estate) -> Iterator[None]:
 def _claim(estate: Estate) -> Server | None:
     """A server whose turn it is. It counts as measured from now on: a silent one is tried again at its next turn."""
     due = ServerRow.measured_at.is_(None) | (ServerRow.measured_at < func.now() - EVERY)
-    query = select(ServerRow).where(due).order_by(ServerRow.name).limit(1).with_for_update(skip_locked=True)
+    taken_in = ServerRow.status != ServerStatus.ADDING
+    query = select(ServerRow).where(due, taken_in).order_by(ServerRow.name).limit(1).with_for_update(skip_locked=True)
     with transaction(estate.engine) as session:
         row = session.scalars(query).one_or_none()
         if row is None:

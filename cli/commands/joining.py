@@ -57,14 +57,17 @@ def check(
 ) -> None:
     """Look at a server that others run: could tenants live there, and what SQL would make it so? Changes nothing.
 
-    Exit 1 when it cannot be used as it is.
+    Of a server on the roll, password and certificates are known. Exit 1 when it cannot be used as it is.
 
     Example: copyhold server check db.example.com:5432/keeper --ca db-ca.pem
     """
     place, certificates = parse_address(address), joining.read_file(ca) if ca else ""
-    password = joining.read_password(password_file, place.admin)
+    # A file is read before this process becomes the platform's user, who may not.
+    told = joining.read_password(password_file, place.admin) if joining.password_given(password_file) else None
     with open_platform(data) as platform:
-        examined = joining.look(platform, place, password, certificates)
+        known = joining.known_access(platform, place) if told is None else None
+        password, authorities = known or (told or joining.read_password(None, place.admin), "")
+        examined = joining.look(platform, place, password, certificates or authorities)
     if as_json:
         output.print_json(examined.shown())
     else:

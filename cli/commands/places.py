@@ -17,7 +17,7 @@ from cli.following import POLL_S, WAIT_S, GaveUpError, NotYetError
 from cli.options import DataOption, JsonOption
 from cli.wiring import Platform, open_platform
 from control_plane.domain.errors import UsageError
-from control_plane.domain.server import Catalogue, Server
+from control_plane.domain.server import ACCEPTED
 from control_plane.domain.tenant import Model
 from control_plane.registry import servers, workflow_records
 from control_plane.registry.engine import transaction
@@ -32,7 +32,6 @@ ServerArgument = Annotated[str, typer.Argument(metavar="NAME", help="The server'
 _SIZE = re.compile(r"(\d+)([KMGT]?)", re.IGNORECASE)
 _UNITS: dict[str, int] = {unit: 1024**power for power, unit in enumerate(("", "K", "M", "G", "T"))}
 UNBOUNDED = "any"
-ACCEPTED = "accepted"
 CATALOGUES = {
     "closed": "its catalogue is closed: tenants may share a database there",
     "open": "its catalogue is open: it takes silos alone until a superuser has run what `server hardening` prints",
@@ -104,35 +103,50 @@ def room(
     tenants: Annotated[int | None, typer.Option("--tenants", metavar="N", help="How many it takes.")] = None,
     size: Annotated[str | None, typer.Option("--bytes", metavar="SIZE", help="50G, 800M, …, or `any`.")] = None,
     rate: Annotated[str | None, typer.Option("--per-minute", metavar="N", help="Transactions, or `any`.")] = None,
+    connections: Annotated[
+        int | None,
+        typer.Option("--connections", metavar="N", help="For the pooler; not of a server of this machine."),
+    ] = None,
     data: DataOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Say how many tenants a server takes, how much they may hold together, and how many transactions they may have.
 
     Those that it has stay. By transactions nobody is refused: the emptiest server is found and servers are evened out
-    by them.
+    by them. Connections are shared out anew among its databases, and the pooler is told.
 
     \b
     Example: copyhold server room beta --tenants 400 --bytes 50G
     Example: copyhold server room beta --per-minute 120000
+    Example: copyhold server room gamma --connections 170
     """
-    if tenants is None and size is None and rate is None:
-        raise UsageError("say what: --tenants N, --bytes SIZE, --per-minute N")
-    with open_platform(data) as platform, transaction(platform.engine) as session:
-        was = servers.server_named(session, name)
-        now = Room(
-            capacity=was.capacity if tenants is None else tenants,
-            capacity_bytes=was.capacity_bytes if size is None else bytes_of(size),
-            capacity_per_minute=was.capacity_per_minute if rate is None else number_of(rate),
-        )
-        places.set_room(session, name, now, platform.actor)
+    if tenants is None and size is None and rate is None and connections is None:
+        raise UsageError("say what: --tenants N, --bytes SIZE, --per-minute N, --connections N")
+    with open_platform(data) as platform:
+        with transaction(platform.engine) as session:
+            was = servers.server_named(session, name)
+            now = Room(
+                capacity=was.capacity if tenants is None else tenants,
+                capacity_bytes=was.capacity_bytes if size is None else bytes_of(size),
+                capacity_per_minute=was.capacity_per_minute if rate is None else number_of(rate),
+            )
+            places.set_room(session, name, now, platform.actor)
+            if connections is not None:
+                places.set_connections(session, name, connections, platform.actor)
+        if connections is not None:
+            platform.pooler.apply()
+    over = was.connections if connections is None else connections
     if as_json:
-        output.print_json({"server": name, **asdict(now)})
+        output.print_json({"server": name, **asdict(now), "connections": over})
     else:
-        bounded = now.capacity_per_minute is not None
-        busy = f", {now.capacity_per_minute} transactions a minute" if bounded else ""
-        size_said = in_bytes(now.capacity_bytes) or "any number of"
-        output.say(f"{name} takes {output.counted(now.capacity, 'tenant')}, {size_said} bytes{busy}")
+        output.say(f"{name} takes {room_in_line(now)}" + (f", over {over} connections" if connections else ""))
+
+
+def room_in_line(room: Room) -> str:
+    """What a server takes, for a person."""
+    busy = "" if room.capacity_per_minute is None else f", {room.capacity_per_minute} transactions a minute"
+    size_said = in_bytes(room.capacity_bytes) or "any number of"
+    return f"{output.counted(room.capacity, 'tenant')}, {size_said} bytes{busy}"
 
 
 def catalogue(
@@ -176,14 +190,7 @@ def look_at_catalogue(platform: Platform, name: str, accept: bool | None) -> str
     except psycopg.Error as error:
         raise ServerSilentError(f"{name} cannot be looked at: {in_words(error)}") from error
     with transaction(platform.engine) as session:
-        return catalogue_of(servers.server_named(session, name))
-
-
-def catalogue_of(server: Server) -> str:
-    """A key of CATALOGUES."""
-    if not server.by_tcp or server.catalogue is Catalogue.CLOSED:
-        return str(Catalogue.CLOSED)
-    return ACCEPTED if server.accepts_open_catalogue else str(server.catalogue)
+        return servers.server_named(session, name).sharing
 
 
 def begin_growing(platform: Platform, name: str, model: Model, number: int | None) -> list[tuple[UUID, str]]:

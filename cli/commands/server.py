@@ -292,7 +292,7 @@ def shown(platform: Platform, name: str) -> ServerShown:
         failure = servers.server_row(session, name).failure
     return ServerShown(
         **_in_list(server, sum(database.homes for database in databases), kept, budget, measured),
-        catalogue=places.catalogue_of(server),
+        catalogue=server.sharing,
         failure=failure,
         databases=[
             DatabaseShown(

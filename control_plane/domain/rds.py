@@ -129,16 +129,17 @@ def version_of(text: str) -> tuple[int, ...]:
 
 
 def _check_type(name: str, value: object, wanted: str) -> None:
-    kinds: dict[str, tuple[type, ...]] = {
-        "str": (str,),
-        "int": (int,),
-        "bool": (bool,),
-        "tuple[str, ...]": (tuple,),
-        "str | None": (str, type(None)),
-        "int | None": (int, type(None)),
+    kinds: dict[str, tuple[tuple[type, ...], str]] = {
+        "str": ((str,), "a text"),
+        "int": ((int,), "a whole number"),
+        "bool": ((bool,), "true or false"),
+        "tuple[str, ...]": ((tuple,), "a list of texts"),
+        "str | None": ((str, type(None)), "a text"),
+        "int | None": ((int, type(None)), "a whole number"),
     }
-    if not isinstance(value, kinds[wanted]) or (isinstance(value, bool) and wanted != "bool"):
-        raise InvalidError(f"{name}: {value!r} is not {wanted}", field=name)
+    types, in_words = kinds[wanted]
+    if not isinstance(value, types) or (isinstance(value, bool) and wanted != "bool"):
+        raise InvalidError(f"{name}: {value!r} is not {in_words}", field=name)
 
 
 def _bad(name: str, wanted: str) -> InvalidError:

@@ -22,6 +22,10 @@ class Catalogue(enum.StrEnum):
     """Nobody has looked yet."""
 
 
+ACCEPTED = "accepted"
+"""Of a catalogue: it may be open, and pools and bridges are wanted all the same."""
+
+
 class ServerStatus(enum.StrEnum):
     """Whether a server takes new tenants."""
 
@@ -84,6 +88,13 @@ class Server:
     def may_share(self) -> bool:
         """Whether tenants may share a database there: silos may live anywhere."""
         return not self.by_tcp or self.accepts_open_catalogue or self.catalogue is Catalogue.CLOSED
+
+    @property
+    def sharing(self) -> str:
+        """What is told of its catalogue: closed, open, unknown, or accepted though it may be open."""
+        if not self.by_tcp or self.catalogue is Catalogue.CLOSED:
+            return str(Catalogue.CLOSED)
+        return ACCEPTED if self.accepts_open_catalogue else str(self.catalogue)
 
     @property
     def by_tcp(self) -> bool:

@@ -32,9 +32,9 @@ def _client(service: str) -> Any:
     import boto3
     from botocore.config import Config
 
-    # At DEBUG botocore logs whole requests and answers, and these hold secrets.
+    # At DEBUG botocore logs whole requests and answers, and these hold secrets; at INFO it is chatty.
     log = logging.getLogger("botocore")
-    log.setLevel(max(log.level, logging.INFO))
+    log.setLevel(max(log.level, logging.WARNING))
     retries = {"total_max_attempts": TRIES, "mode": "standard"}
     config = Config(connect_timeout=CONNECT_TIMEOUT_S, read_timeout=READ_TIMEOUT_S, retries=retries)
     return boto3.session.Session().client(service, config=config)

@@ -6,6 +6,7 @@ Each function works inside the caller's transaction and leaves committing to it.
 from __future__ import annotations
 
 import re
+import ssl
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from control_plane import audit
 from control_plane.domain.errors import ConflictError, InvalidError
 from control_plane.domain.rds import MASTER, PORT, RdsShape, instance_name
 from control_plane.domain.server import Server, ServerStatus
+from control_plane.doors import believing
 from control_plane.registry import servers, warm, workflow_records
 from control_plane.registry.tables import DatabaseRow, HomeRow, ServerRow, TenantRow
 from control_plane.registry.workflows import ADD_SERVER, REMOVE_SERVER, Workflows
@@ -58,8 +60,15 @@ def checked(server: Server) -> Server:
         raise ServerWishError("say which models it takes")
     if server.capacity < 1 or server.connections < 0:
         raise ServerWishError("a server takes one tenant at least, over one connection at least")
+    if server.ca:
+        _check_certificates(server.ca)
     checked_labels(server.labels)
     return server
+
+
+def check_free(session: Session, server: Server) -> None:
+    """ServerTakenError when there is another server of that name, or at that address; nothing is changed."""
+    _refuse_taken(session, server)
 
 
 def rds_server(settings: Rds, name: str, shape: Mapping[str, Any], ca: str, **wish: Any) -> Server:
@@ -159,6 +168,13 @@ def check_may_leave(session: Session, name: str) -> None:
             "which moves them away, or close them",
             server=name,
         )
+
+
+def _check_certificates(pem: str) -> None:
+    try:
+        believing(pem)
+    except ssl.SSLError as error:
+        raise ServerWishError("what was given as certificates (the CA) holds none: give them as PEM") from error
 
 
 def _text_of(file: Path | None) -> str:

@@ -18,6 +18,7 @@ from control_plane.registry import placing, servers, workflow_records
 from control_plane.registry.servers import BUILDING, READY
 from control_plane.registry.tables import DatabaseRow, ServerRow
 from control_plane.registry.workflows import GROW, Workflows
+from control_plane.tenants.joining import LOCAL
 from control_plane.tenants.labels import UndecidedLabelError, checked_label, checked_labels
 
 SHARED_MAX = 100
@@ -103,6 +104,23 @@ def accept_open_catalogue(session: Session, name: str, *, accepted: bool, actor:
         return False
     row.settings = {**row.settings, servers.ACCEPTS: accepted}
     audit.record(session, actor, "server.catalogue", name, accepted=accepted)
+    return True
+
+
+def set_connections(session: Session, name: str, connections: int, actor: str) -> bool:
+    """Say how many connections the pooler may hold there; False when that changes nothing. The pooler is not told.
+
+    RoomError of a server of this machine, which has as many as it was made with.
+    """
+    row = _locked(session, name)
+    if row.provider == LOCAL:
+        raise RoomError(f"{name} is a part of this machine: its connections are what it was made with")
+    if connections < 1:
+        raise RoomError("a server has one connection for the pooler at least")
+    if row.connections == connections:
+        return False
+    audit.record(session, actor, "server.connections", name, was=row.connections, now=connections)
+    row.connections = connections
     return True
 
 

@@ -93,8 +93,11 @@ def create(session: Session, workflows: Workflows, wish: TenantWish, actor: str)
 def suspend(session: Session, workflows: Workflows, tenant: TenantRow, actor: str) -> None:
     """Refuse the tenant everywhere: by route as soon as this commits, by fence when the workflow has run.
 
-    TransitionError for one that cannot be suspended, or is being moved.
+    TransitionError for one that cannot be suspended, or is being moved; for a closing one too: it is refused already,
+    and would not be erased any more.
     """
+    if Status(tenant.status) is Status.CLOSING:
+        raise TransitionError("a tenant that is closing cannot be suspended: it is refused already")
     _refuse_on_its_way(session, tenant)
     tenants.change_status(tenant, Status.SUSPENDED)
     audit.record(session, actor, "tenant.suspend", tenant.slug, tenant_id=tenant.id)

@@ -129,7 +129,7 @@ def test_an_export_goes_where_it_is_wanted(shell: Shell, company: TenantUnderTes
 
 def test_an_export_that_fails_says_why(shell: Shell, company: TenantUnderTest) -> None:
     said = shell("tenant", "export", company.slug, "--to", "/nonexistent")
-    how_to_go_on = f"once that is put right: copyhold tenant retry {company.slug}"
+    how_to_go_on = "repeat the command once that is put right"
     assert (said.code, said.error) == (1, f"there is no folder /nonexistent; {how_to_go_on}")
     (found,) = shell("tenant", "exports", company.slug, "--json").json
     assert (found["state"], found["error"]) == ("failed", "there is no folder /nonexistent")

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 import pytest
 
+from cli.moving import MoveShown
+from cli.relocating import new_line
 from tests.cli.shell import Shell
 from tests.platform_under_test import PlatformUnderTest
 from tests.waiting import until
@@ -28,6 +32,16 @@ def test_what_cannot_be_is_refused_and_changes_nothing(
     refused = shell("server", *arguments)
     assert (refused.code, refused.error) == (code, said)
     assert {each["status"] for each in shell("server", "list", "--json").json} == {"active"}
+
+
+def test_what_is_told_of_a_move_is_told_once() -> None:
+    told: dict[str, str] = {}
+    begun = cast(MoveShown, {"phase": "requested", "target": None, "reason": None, "stall_ms": None})
+    called_off = cast(MoveShown, {**begun, "phase": "called_off", "reason": "no room"})
+    looks = [begun, begun, cast(MoveShown, {**begun, "phase": "copying"}), called_off, called_off]
+    said = [line for line in (new_line(told, "acme", each) for each in looks) if line]
+    assert said == ["  acme begins to move", "  acme stays: no room"]
+    assert new_line(told, "globex", begun) == "  globex begins to move"
 
 
 def test_who_fits_nowhere_is_told_before(shell: Shell, platform: PlatformUnderTest) -> None:

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 
 import pytest
 from sqlalchemy import text
 
+from control_plane.domain.server import ServerStatus
+from control_plane.registry import servers
 from control_plane.registry.engine import transaction
 from tests.cli.shell import Shell
 from tests.platform_under_test import PlatformUnderTest
@@ -73,9 +76,10 @@ def test_labels_and_room_decide_who_is_taken(own_shell: Shell) -> None:
         (("label", "alpha"), 2, "say which: --add LABEL, --remove LABEL"),
         (("label", "alpha", "--add", "No"), 2, "'No' is no label"),
         (("label", "alpha", "--add", "a", "--remove", "a"), 2, "'a' cannot be added and removed at once"),
-        (("room", "alpha"), 2, "say what: --tenants N, --bytes SIZE, --per-minute N"),
+        (("room", "alpha"), 2, "say what: --tenants N, --bytes SIZE, --per-minute N, --connections N"),
         (("room", "alpha", "--per-minute", "1K"), 2, "'1K' is no number: write 120000 or `any`"),
         (("room", "alpha", "--bytes", "much"), 2, "'much' is no size"),
+        (("room", "alpha", "--connections", "9"), 2, "alpha is a part of this machine: its connections are"),
         (("room", "alpha", "--tenants", "-1"), 2, "The room of a server is no number below 0"),
     ],
 )
@@ -115,6 +119,22 @@ def test_a_server_is_given_up_only_when_that_is_meant_and_it_is_gone(own_shell: 
     said = own_shell("server", "lost", "beta", "--yes")
     assert (said.code, said.error) == (1, "beta answers: it is not lost")
     assert own_shell("server", "show", "beta", "--json").json["status"] == "active"
+
+
+def test_what_keeps_a_server_from_being_measured_is_said_in_words(
+    own_shell: Shell, own_platform: PlatformUnderTest
+) -> None:
+    beta = own_platform.server("beta")
+    with transaction(own_platform.engine) as session:
+        for name, status in (("coming", ServerStatus.ADDING), ("gone", ServerStatus.DRAINING)):
+            servers.register(session, replace(beta, name=name, host="127.0.0.1", admin="keeper", status=status))
+    try:
+        said = own_shell("server", "list", "--measure").err
+    finally:
+        with transaction(own_platform.engine) as session:
+            for name in ("coming", "gone"):
+                servers.delete_server(session, name)
+    assert said == "gone could not be measured: the roll has no password of keeper on the server gone\n"
 
 
 def test_a_full_server_takes_no_tenants(own_shell: Shell, own_platform: PlatformUnderTest) -> None:

@@ -123,6 +123,13 @@ def test_a_server_is_taken_in_lived_on_and_let_go(
     shown = command("server", "show", "gamma", "--json").json
     assert (shown["status"], shown["admin"], shown["tls"], shown["connections"]) == ("active", CHIEF, "given", 40)
     assert "is on the roll already" in add(command, whole).out
+    known = command("server", "check", address(whole))
+    assert (known.code, "the certificate and the login are in order" in known.out) == (0, True), known.err
+    said = command("server", "room", "gamma", "--connections", "24")
+    assert said.out == "gamma takes 1000 tenants, any number of bytes, over 24 connections\n", said.err
+    shown = command("server", "show", "gamma", "--json").json
+    assert (shown["connections"], sum(each["pool_size"] for each in shown["databases"])) == (24, 24)
+    assert command("pooler", "diff").code == 0
     for model in ("pool", "silo"):
         made = command(
             "tenant",

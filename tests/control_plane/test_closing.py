@@ -55,6 +55,17 @@ async def test_a_closing_tenant_is_had_back_and_an_active_one_is_not(fresh: Cont
     assert fresh.tenant(tenant.slug).closes_at is None
 
 
+async def test_a_closing_tenant_cannot_be_suspended_and_so_be_kept_from_being_erased(fresh: ControlPlane) -> None:
+    tenant = await fresh.active_tenant()
+    admin = fresh.staff()
+    await admin.post(f"/admin/tenants/{tenant.slug}/close", json={})
+    for verb in ("suspend", "resume"):
+        late = await admin.post(f"/admin/tenants/{tenant.slug}/{verb}")
+        assert (late.status_code, late.json()["code"]) == (409, "transition_not_allowed")
+    row = fresh.tenant(tenant.slug)
+    assert (row.status, row.closes_at is not None, fresh.workflows()[-1]) == ("closing", True, "close")
+
+
 @pytest.mark.parametrize("confirm", [None, "", "another"])
 async def test_erasing_at_once_has_to_be_confirmed(fresh: ControlPlane, confirm: str | None) -> None:
     tenant = await fresh.active_tenant()

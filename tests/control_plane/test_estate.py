@@ -19,7 +19,7 @@ async def test_servers_are_shown_with_what_they_hold_and_without_their_address(f
     assert (beta["name"], beta["tenants"], beta["status"]) == ("beta", 0, "active")
     details = (await support.get("/admin/servers/alpha")).json()
     pool = {"name": "pool_1", "model": "pool", "homes": 1, "state": "ready", "home_revision": None}
-    assert details == {**alpha, "databases": [pool]}
+    assert details == {**alpha, "catalogue": "closed", "databases": [pool]}
     assert "nonexistent" not in str(details)
 
 

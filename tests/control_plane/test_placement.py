@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
+from control_plane.domain.server import Catalogue
 from control_plane.domain.tenant import Model
 from control_plane.registry import placing, servers
 from control_plane.registry.engine import transaction
@@ -54,6 +56,23 @@ async def test_room_is_kept_and_told(fresh: ControlPlane) -> None:
     assert [entry["facts"] for entry in log if entry["action"] == "server.room"] == [
         {"tenants": 9, "bytes": 0, "per_minute": None},
         {"tenants": 0, "bytes": None, "per_minute": None},
+    ]
+
+
+async def test_an_open_catalogue_is_answered_for_by_an_admin(fresh: ControlPlane) -> None:
+    with transaction(fresh.engine) as session:
+        servers.register(session, replace(server("gamma", Model.POOL), host="db.example.com"))
+        servers.set_catalogue(session, "gamma", Catalogue.OPEN)
+    admin, path = fresh.staff(), "/admin/servers/gamma"
+    assert (await fresh.staff(StaffRole.OPS).put(f"{path}/catalogue", json={"accept_open": True})).status_code == 403
+    for accepted, shown in ((True, "accepted"), (False, "open")):
+        assert (await admin.put(f"{path}/catalogue", json={"accept_open": accepted})).status_code == 204
+        assert (await admin.get(path)).json()["catalogue"] == shown
+    assert (await admin.put("/admin/servers/nowhere/catalogue", json={"accept_open": True})).status_code == 404
+    log = (await admin.get("/admin/audit")).json()["items"]
+    assert [each["facts"] for each in log if each["action"] == "server.catalogue"] == [
+        {"accepted": False},
+        {"accepted": True},
     ]
 
 

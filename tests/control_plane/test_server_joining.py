@@ -15,6 +15,7 @@ from control_plane.registry.engine import transaction
 from control_plane.settings import Rds
 from control_plane.staff.roles import StaffRole
 from tests.control_plane.house import ControlPlane
+from tests.servers.certificates import Authority
 
 SECRET = "the keeper's own secret"
 NEW: dict[str, Any] = {
@@ -82,7 +83,7 @@ INSTANCE: dict[str, Any] = {
     "provider": "rds",
     "models": ["silo"],
     "capacity": 1,
-    "ca": "-----BEGIN CERTIFICATE-----",
+    "ca": f"# Tanúsítvány\n{Authority().pem}",
     "shape": {
         "region": "eu-central-1",
         "instance_class": "db.t4g.medium",
@@ -119,6 +120,7 @@ async def test_an_instance_is_recorded_with_its_shape(shared: ControlPlane) -> N
         ({"shape": {**INSTANCE["shape"], "password": "p"}}, "no setting password"),
         ({"shape": {}}, "needs engine_version"),
         ({"ca": ""}, "global bundle"),
+        ({"ca": "acme.json"}, "holds none"),
         ({"name": "a--b"}, "cannot name an RDS instance"),
         ({"host": "db.example.com"}, "host"),
     ],

@@ -9,7 +9,7 @@ from pydantic import Field
 from sqlalchemy.orm import Session
 
 from control_plane.api.admin.schemas import Labels
-from control_plane.api.desk import AsOps, AsSupport, Desk
+from control_plane.api.desk import AsAdmin, AsOps, AsSupport, Desk
 from control_plane.api.errors import problems
 from control_plane.api.inputs import Input, Name, Output, ServerName
 from control_plane.domain.placement import Wish
@@ -68,6 +68,12 @@ class Room(Input):
     per_minute: Annotated[int | None, Field(ge=0, lt=2**63, description="Transactions; any number without it.")] = None
 
 
+class OpenCatalogue(Input):
+    """Whether pools and bridges are wanted on a server though PostgreSQL's own catalogue is open there."""
+
+    accept_open: bool
+
+
 @router.post("/placement/preview", responses=problems(401, 403, 413, 422, 503))
 async def preview_placement(body: TenantToPlace, desk: AsSupport) -> Placement:
     """Where a tenant would live now, and why; nothing is made."""
@@ -90,6 +96,12 @@ async def put_server_labels(name: ServerName, body: ServerLabels, desk: AsOps) -
 async def put_server_room(name: ServerName, body: Room, desk: AsOps) -> None:
     """Say how many tenants, bytes and transactions a server takes; who lives there stays."""
     await desk.run(_set_room, name, body, desk.actor)
+
+
+@router.put("/servers/{name}/catalogue", status_code=204, responses=problems(401, 403, 404, 413, 422, 503))
+async def put_server_catalogue(name: ServerName, body: OpenCatalogue, desk: AsAdmin) -> None:
+    """Answer for an open catalogue, or not any more: whether tenants may share a database there; who does, stays."""
+    await desk.run(_accept_open, name, body, desk.actor)
 
 
 def _preview(session: Session, body: TenantToPlace, desk: Desk) -> Placement:
@@ -116,6 +128,10 @@ def _grow(session: Session, name: str, body: MoreDatabases, desk: Desk) -> Build
 def _label(session: Session, name: str, labels: list[str], actor: str) -> None:
     there = set(servers.server_named(session, name).labels)
     places.label_server(session, name, add=labels, remove=there - set(labels), actor=actor)
+
+
+def _accept_open(session: Session, name: str, body: OpenCatalogue, actor: str) -> None:
+    places.accept_open_catalogue(session, name, accepted=body.accept_open, actor=actor)
 
 
 def _set_room(session: Session, name: str, room: Room, actor: str) -> None:

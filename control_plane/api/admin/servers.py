@@ -62,6 +62,8 @@ class DatabaseOut(Output):
 class ServerDetails(ServerOut):
     """A server with its databases."""
 
+    catalogue: str
+    """closed, open (silos alone), accepted (open, and all the same for all models) or unknown."""
     databases: list[DatabaseOut]
 
 
@@ -100,7 +102,7 @@ def _details(session: Session, name: str) -> ServerDetails:
     server = servers.server_named(session, name)
     databases = [DatabaseOut.model_validate(found) for found in reports.databases_on(session, server)]
     shown = _shown(server, sum(database.homes for database in databases), placing.budget(session))
-    return ServerDetails(**shown.model_dump(), databases=databases)
+    return ServerDetails(**shown.model_dump(), catalogue=server.sharing, databases=databases)
 
 
 def _set_status(session: Session, name: str, status: ServerStatus, desk: Desk) -> ServerOut:

@@ -8,6 +8,7 @@ import ssl
 import struct
 import threading
 
+from control_plane.doors import believing
 from provisioning.providers.existing.address import Address
 from provisioning.providers.existing.facts import Trouble
 
@@ -69,7 +70,7 @@ def _tls(connection: socket.socket, address: Address, ca: str) -> Trouble | None
     if answer != b"S":
         return _no_tls(address, answer)
     try:
-        context = ssl.create_default_context(cadata=ca or None)
+        context = believing(ca)
     except ssl.SSLError:
         return Trouble(
             what="certificate", why="the CA given is no certificate", remedy="give a file of certificates, PEM"

@@ -126,10 +126,10 @@ def pages(account: Account, service: str, operation: str, key: str, **arguments:
 
 
 def _keep_bodies_out_of_logs() -> None:
-    """At DEBUG botocore logs whole requests: one of them carries the master password."""
+    """At DEBUG botocore logs whole requests: one of them carries the master password. At INFO it is chatty."""
     log = logging.getLogger("botocore")
-    if log.level < logging.INFO:
-        log.setLevel(logging.INFO)
+    if log.level < logging.WARNING:
+        log.setLevel(logging.WARNING)
 
 
 def _passes(error: Exception) -> bool:

@@ -40,7 +40,9 @@ class Deletion:
             why = "is protected against deletion" if seen.protected else "would be deleted without a last snapshot"
             raise seen.error(f"{why}; confirm with its name, {seen.instance}, if its data may go")
         if self.final_snapshot and seen.word in NO_LAST_SNAPSHOT:
-            raise seen.error(f"is {seen.word}: RDS takes no snapshot of it; remove it without one")
+            raise seen.error(
+                f"is {seen.word}: RDS takes no snapshot of it; remove it with --no-snapshot (snapshot=false)"
+            )
 
     def _unprotect(self, seen: RdsStatus) -> None:
         if seen.state is State.STOPPED:
