@@ -15,7 +15,7 @@ from control_plane.domain.server import Server, ServerStatus
 from control_plane.domain.tenant import Model, Status
 from control_plane.registry import exports, fleet, servers, tenants
 from control_plane.registry.engine import transaction
-from control_plane.registry.servers import GOING, GONE
+from control_plane.registry.servers import GOING
 from control_plane.registry.tables import (
     ApiKeyRow,
     DatabaseRow,
@@ -27,7 +27,7 @@ from control_plane.registry.tables import (
 )
 from control_plane.registry.workflows import REOPEN, kind_of
 from control_plane.tenants.closing import is_erasing
-from provisioning import erasing
+from provisioning import erasing, logins
 from provisioning.databases import FenceMissingError
 from provisioning.estate import Estate
 from provisioning.exports.write import write
@@ -150,8 +150,7 @@ def strike_off(estate: Estate, tenant_id: UUID) -> None:
         if place is not None:
             place.home.state = "left"
             if place.home.model == Model.SILO:
-                place.database.state, place.database.next_login = GONE, None
-                place.database.sealed_password = place.database.next_sealed_password = None
+                logins.bury(estate, place.database)
         tenants.change_status(tenant, Status.CLOSED)
         tenant.name, tenant.labels = tenant.slug, []
         tenant.wanted_server = tenant.wanted_region = None

@@ -9,6 +9,8 @@ from control_plane.domain import names
 from control_plane.domain.server import Server
 from control_plane.registry import servers
 from control_plane.registry.engine import transaction
+from control_plane.registry.servers import GONE
+from control_plane.registry.tables import DatabaseRow
 from provisioning.estate import Estate
 from provisioning.roles import ensure_login, set_password
 
@@ -54,6 +56,18 @@ def give_next_password(estate: Estate, server: Server, database_id: UUID, login:
             row.next_sealed_password = store.keep(new_password(), database_id)
         password = store.open(row.next_sealed_password, database_id)
     _set(estate, server, row.name, login, password)
+
+
+def bury(estate: Estate, row: DatabaseRow) -> None:
+    """Put on the roll that a database is gone, its logins with it: their passwords go from where they are kept.
+
+    Works inside the caller's transaction and leaves committing to it. AwsStoreError when the store does not answer.
+    """
+    for kept in (row.sealed_password, row.next_sealed_password):
+        if kept is not None:
+            estate.secrets.forget(kept)
+    row.state, row.next_login = GONE, None  # runs over the fleet name it
+    row.sealed_password = row.next_sealed_password = None
 
 
 def _set(estate: Estate, server: Server, database: str, login: str, password: str) -> None:

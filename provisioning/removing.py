@@ -21,6 +21,7 @@ from control_plane.registry.servers import GOING, GONE
 from control_plane.registry.tables import DatabaseRow, TargetRow
 from control_plane.tenants import joining
 from migrations.fleet.chains import HOME, Chain
+from provisioning import logins
 from provisioning.databases import BUILDING, TRIAL
 from provisioning.estate import Estate
 from provisioning.providers.existing.facts import PLATFORM_ROLES
@@ -67,8 +68,7 @@ def drop_all(estate: Estate, subject: UUID) -> None:
         _drop(estate, server, [row.name for row in rows])
     with transaction(estate.engine) as session:
         for row in _there(session, server.name):
-            row.state, row.next_login = GONE, None
-            row.sealed_password = row.next_sealed_password = None
+            logins.bury(estate, row)
 
 
 def drop_roles(estate: Estate, subject: UUID) -> None:

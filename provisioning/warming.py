@@ -13,10 +13,10 @@ from sqlalchemy.orm import Session
 from control_plane.domain.server import Server, ServerStatus
 from control_plane.registry import servers, warm
 from control_plane.registry.engine import session_of_its_own, transaction
-from control_plane.registry.servers import GONE, WARM
+from control_plane.registry.servers import WARM
 from control_plane.registry.tables import DatabaseRow
 from control_plane.registry.workflows import Workflows
-from provisioning import silos
+from provisioning import logins, silos
 from provisioning.estate import Estate
 
 _Choose = Callable[[Session, str], DatabaseRow | None]
@@ -73,7 +73,7 @@ def _drop(estate: Estate, server: Server, database: DatabaseRow) -> None:
     if server.status is not ServerStatus.LOST:
         estate.builder(server).drop_silo(database.name)
     with transaction(estate.engine) as session:
-        servers.database(session, database.id).state = GONE  # runs over the fleet name it
+        logins.bury(estate, servers.database(session, database.id))
 
 
 @contextmanager

@@ -22,7 +22,7 @@ from control_plane.registry.engine import transaction
 from control_plane.registry.moves import CURRENT, LEFT, Held
 from control_plane.registry.servers import BUILDING, GOING, GONE
 from control_plane.registry.tables import DatabaseRow, HomeRow, RouteRow, TargetRow
-from provisioning import erasing
+from provisioning import erasing, logins
 from provisioning.building import Place
 from provisioning.estate import Estate
 from provisioning.moves import fences
@@ -171,9 +171,7 @@ def _empty(estate: Estate, held: Held, trip: Trip, place: Place) -> None:
     with held.transaction() as session:
         session.get_one(HomeRow, place.home.id).state = LEFT
         if home.model == Model.SILO:
-            database = session.get_one(DatabaseRow, place.database.id)
-            database.state, database.next_login = GONE, None
-            database.sealed_password = database.next_sealed_password = None
+            logins.bury(estate, session.get_one(DatabaseRow, place.database.id))
 
 
 def _withdraw(session: Session, place: Place) -> None:

@@ -87,6 +87,11 @@ class RdsHouse:
         found = self.cloud.secrets("list_secrets")["SecretList"]
         return any(each["Name"] == SECRET for each in found)
 
+    def passwords_kept(self) -> list[str]:
+        """The secrets of the apps' logins in AWS that are not about to be deleted, by name."""
+        found = self.cloud.secrets("list_secrets")["SecretList"]
+        return [each["Name"] for each in found if each["Name"] != SECRET]
+
     def prepare(self) -> None:
         """Do what a superuser is asked to do where the master login may not."""
         address = Address(host=self.server.host, port=self.server.port, admin=MASTER)
@@ -129,6 +134,8 @@ def rds_house() -> Iterator[RdsHouse]:
             variables = CREDENTIALS | {
                 "AWS_ENDPOINT_URL": moto,
                 "AWS_ENDPOINT_URL_RDS": fake.url,
+                "AWS_DEFAULT_REGION": REGION,
+                "COPYHOLD_SECRET_STORE": "aws",
                 "COPYHOLD_RDS__PLATFORM": "main",
                 "COPYHOLD_RDS__POLL_S": "0.1",
                 "COPYHOLD_RDS__TRIES": "2",

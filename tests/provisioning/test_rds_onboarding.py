@@ -89,6 +89,9 @@ def test_an_enterprise_lives_on_an_instance_of_its_own(house: RdsHouse, tmp_path
     assert (INSTANCE in said.out, SECRET in said.out, "nothing is in the way" in said.out) == (True, True, True)
     assert (house.fake.world.instances, on_the_roll(house)) == ({}, {"alpha", "beta"})
 
+    taken = house.command("server", "add", "alpha", "--provider", "rds", "--shape", shape_file(tmp_path), "--dry-run")
+    assert taken.error.startswith("there is another server alpha")
+
     house.fake.will_be("creating", "creating", "backing-up", "available")
     said = add(house, tmp_path)
     assert said.code == 0, said.err + said.out
@@ -132,16 +135,27 @@ def test_an_enterprise_lives_on_an_instance_of_its_own(house: RdsHouse, tmp_path
 
     refused = house.command("server", "remove", NAME, "--yes")
     assert "holds tenants: acme" in refused.error
+    assert len(house.passwords_kept()) == 1
     closed = house.command("tenant", "close", slug, "--now", "--yes")
-    assert closed.code == 0, closed.err
+    assert (closed.code, house.passwords_kept()) == (0, []), closed.err
+    for number in (1, 0, 1):
+        house.command("server", "warm", NAME, str(number))
+        until(lambda wanted=number: _ready(house) == len(house.passwords_kept()) == wanted, what="the warm silos")
     protected = house.command("server", "remove", NAME, "--yes")
     assert protected.error.endswith(f"is protected against deletion; say --confirm {INSTANCE} if its data may go")
     gone = house.command("server", "remove", NAME, "--yes", "--confirm", INSTANCE)
     assert gone.code == 0, gone.err
     assert on_the_roll(house) == {"alpha", "beta"}
     assert (house.fake.world.instances, house.fake.world.groups, house.secret_is_there()) == ({}, {}, False)
+    assert house.passwords_kept() == []
     ((name, last),) = house.fake.world.snapshots.items()
     assert (name.startswith(f"{INSTANCE}-final-"), last["DBInstanceIdentifier"]) == (True, INSTANCE)
+
+
+def _ready(house: RdsHouse) -> int:
+    """The silos on the instance that nobody lives in yet."""
+    found: int = house.command("server", "show", NAME, "--json").json["ready"]
+    return found
 
 
 def _says(http: httpx.Client) -> bool:
