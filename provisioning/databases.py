@@ -29,6 +29,7 @@ from provisioning.roles import (
     restrict_database,
     role_exists,
 )
+from provisioning.sessions import of_schema
 
 BUILDING = "building_"
 TRIAL = BUILDING + "template_trial"
@@ -103,15 +104,20 @@ class Builder:
                 self.install_key(name, key)
 
     def drop_silo(self, name: str) -> None:
-        """A silo database and its logins, whoever is connected; any of them may be gone already."""
+        """A silo database and its logins, whoever is connected; any of them may be gone already.
+
+        Whoever copies one is waited for: the worker that sent that may be dead, and it would be there afterwards.
+        """
         with self.admin() as admin:
+            with _one_at_a_time(admin):
+                pass
             admin.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name)))
             for login in (first_login(name), second_login(name)):
                 admin.execute(sql.SQL("DROP ROLE IF EXISTS {}").format(sql.Identifier(login)))
 
     def build_schema(self, database: str, schema: str, revision: str) -> None:
         """A bridge tenant's schema with the tenant tables at `revision`."""
-        dsn = self._dsn(database, MIGRATOR)
+        dsn = of_schema(self._dsn(database, MIGRATOR), schema)
         with closing(Database.open(dsn)) as opened:
             migrator = opened.connection
             made = sql.SQL("CREATE SCHEMA IF NOT EXISTS {} AUTHORIZATION {}")

@@ -11,6 +11,7 @@ from control_plane.doors import Doors
 from provisioning.exports.content import TENANT_ID, tables_in
 from provisioning.pace import Pace, at_once
 from provisioning.roles import MIGRATOR, MOVER, OWNER, Connection, connect
+from provisioning.sessions import end_others, of_schema
 
 BATCH_ROWS = 1000
 LOCK_TIMEOUT_S = 10
@@ -67,8 +68,12 @@ def _erase_at_once(mover: Connection, schema: str, tenant_id: UUID) -> None:
 
 
 def drop_schema(doors: Doors, server: Server, database: str, schema: str) -> None:
-    """Drop a tenant's schema with all that is in it. Whoever holds a lock there is waited for, for LOCK_TIMEOUT_S."""
-    with connect(doors.dsn(server, database, MIGRATOR)) as migrator:
+    """Drop a tenant's schema with all that is in it. Whoever holds a lock there is waited for, for LOCK_TIMEOUT_S.
+
+    Whoever makes it at that moment, or drops it, is ended: the worker that sent that may be dead. As `end_others`.
+    """
+    with connect(of_schema(doors.dsn(server, database, MIGRATOR), schema)) as migrator:
+        end_others(migrator)
         migrator.execute(_PATIENTLY)
         migrator.execute(sql.SQL("SET ROLE {}").format(sql.Identifier(OWNER)))
         migrator.execute(sql.SQL("DROP SCHEMA IF EXISTS {} CASCADE").format(sql.Identifier(schema)))

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from uuid import UUID
 
 import psycopg
@@ -13,6 +14,7 @@ from psycopg import sql
 
 from provisioning.exports.content import TENANT_ID
 from provisioning.moves.errors import NotEmptyError, at_source, at_target
+from provisioning.moves.listening import Listening
 from provisioning.moves.places import Place, closed_at_the_end
 from provisioning.moves.tables import Table
 from provisioning.pace import Pace, at_once
@@ -42,7 +44,9 @@ class Progress:
 
 
 Tell = Callable[[Progress], None]
-"""Called a few times a second and at the end of each table; what it raises ends the copy."""
+"""Called a few times a second, even while the target waits for a lock, and at the end of each table; what it raises
+ends the copy.
+"""
 
 
 @contextmanager
@@ -102,7 +106,7 @@ def require_empty(target: Connection, schema: str, tables: Iterable[Table], tena
 
 def copy_rows(
     source: Connection,
-    target: Connection,
+    target: Listening,
     schemas: tuple[str, str],
     tables: Sequence[Table],
     tenant_id: UUID,
@@ -118,13 +122,15 @@ def copy_rows(
     counter, pace = _Counter(tell), pace or at_once()
     for table in tables:
         pace.begin()
-        _copy_table(source, target, schemas, table, tenant_id, counter, pace)
+        with target.meanwhile(partial(counter.add, table.name, 0)):
+            _copy_table(source, target, schemas, table, tenant_id, counter, pace)
         counter.tell(table.name)
     with at_target(target):
         # Somebody else's ANALYZE of a large table may take a while, and nobody waits behind this one.
         target.execute("SET lock_timeout = 0; SET vacuum_cost_delay = '1ms'")
         for table in tables:
-            target.execute(sql.SQL("ANALYZE {}").format(sql.Identifier(schemas[1], table.name)))
+            with target.meanwhile(partial(counter.add, table.name, 0)):
+                target.execute(sql.SQL("ANALYZE {}").format(sql.Identifier(schemas[1], table.name)))
         target.execute("RESET lock_timeout; RESET vacuum_cost_delay")
     return Size(rows=counter.rows, bytes=counter.bytes)
 
@@ -150,7 +156,7 @@ class _Counter:
 
 def _copy_table(
     source: Connection,
-    target: Connection,
+    target: Listening,
     schemas: tuple[str, str],
     table: Table,
     tenant_id: UUID,

@@ -17,7 +17,7 @@ from provisioning.moves.obstacles import Kind, Obstacle, obstacles, server_obsta
 from provisioning.moves.places import source_of
 from provisioning.moves.preconditions import Facts
 from provisioning.moves.tables import tables_of
-from provisioning.moves.trips import end_of
+from provisioning.moves.trips import seen_from_aside
 from provisioning.roles import Connection
 
 _OLDEST = """
@@ -50,7 +50,7 @@ def gather(estate: Estate, source: Place, tenant_id: UUID, target: Server | None
         unindexed = admin.execute(_UNINDEXED, quoted).fetchall()
         version = admin.info.server_version
     of_target, there = _of_target(estate, source, target) if target is not None else ([], NOBODY)
-    with source_of(end_of(estate, source)) as mover, at_source(mover):
+    with source_of(seen_from_aside(estate, source)) as mover, at_source(mover):
         found = obstacles(mover)
         unmovable, tables = _unmovable(estate, source, mover), None
         if unmovable is None and not any(each.kind is Kind.ROWS for each in found):

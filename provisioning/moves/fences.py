@@ -25,8 +25,14 @@ UPDATE tenancy.fences SET state = 'open', changed_at = now()
 _PUT = """
 INSERT INTO tenancy.fences (tenant_id, epoch, state) VALUES (%s, %s, %s)
     ON CONFLICT (tenant_id) DO UPDATE SET epoch = excluded.epoch, state = excluded.state, changed_at = now()
+ WHERE fences.epoch < excluded.epoch
+    OR fences.epoch = excluded.epoch AND fences.state <> ALL (%s)
 """
-_SHUT = "UPDATE tenancy.fences SET state = 'closed', changed_at = now() WHERE tenant_id = %s AND state <> 'closed'"
+_SHUT = """
+UPDATE tenancy.fences SET state = 'closed', changed_at = now()
+ WHERE tenant_id = %s AND epoch <= %s AND state <> 'closed'
+"""
+_DROP = "DELETE FROM tenancy.fences WHERE tenant_id = %s"
 # Every transaction that is inside holds the lock of its tenant, shared.
 _INSIDE = """
 SELECT a.pid, a.usename, coalesce(a.state, 'active'), extract(epoch FROM clock_timestamp() - a.xact_start)::float
@@ -64,13 +70,24 @@ def thaw(connection: Connection, tenant_id: UUID, epoch: int, since: datetime | 
 
 
 def put(connection: Connection, tenant_id: UUID, epoch: int, state: str) -> None:
-    """Have the fence of that epoch and state, whatever was there."""
-    connection.execute(_PUT, [tenant_id, epoch, state])
+    """Have the fence of that epoch and state, whatever was there before.
+
+    What comes late, from whoever does not hold the tenant's lock any more, changes nothing: psycopg.errors.NoDataFound
+    when the fence is of a later epoch, or at that epoch is past that state: open, or closed again, or suspended.
+    """
+    past = [CLOSED, SUSPENDED] if state == OPEN else [OPEN]
+    if connection.execute(_PUT, [tenant_id, epoch, state, past]).rowcount != 1:
+        raise psycopg.errors.NoDataFound("the fence is past that")
 
 
-def shut(connection: Connection, tenant_id: UUID) -> None:
-    """Have the home refuse the tenant; without a fence it does anyway."""
-    connection.execute(_SHUT, [tenant_id])
+def shut(connection: Connection, tenant_id: UUID, epoch: int) -> None:
+    """Have the home refuse the tenant at that epoch and all before; without a fence it does anyway."""
+    connection.execute(_SHUT, [tenant_id, epoch])
+
+
+def drop(connection: Connection, tenant_id: UUID) -> None:
+    """Take the fence away: without one nobody enters."""
+    connection.execute(_DROP, [tenant_id])
 
 
 def who_is_inside(admin: Connection, tenant_id: UUID) -> str:

@@ -14,6 +14,7 @@ from control_plane.registry import moves
 from control_plane.registry.moves import Held
 from provisioning.moves.copying import Tell, copy_rows
 from provisioning.moves.errors import at_source
+from provisioning.moves.listening import Listening
 from provisioning.moves.places import freeze_view
 from provisioning.moves.switching import Bringing
 from provisioning.moves.tables import Table
@@ -31,7 +32,7 @@ def under_freeze(
 ) -> Bringing:
     """All of the tenant's rows, from the first of the schemas into the second; `tell` and `check` may raise."""
 
-    def copy(old: Connection, new: Connection) -> None:
+    def copy(old: Connection, new: Listening) -> None:
         with at_source(old):
             freeze_view(old)
         try:

@@ -26,13 +26,16 @@ from provisioning.building import Place
 from provisioning.estate import Estate
 from provisioning.inside import Inside
 from provisioning.moves import fences
+from provisioning.moves.comparing import has_more_rows
 from provisioning.moves.copying import Progress
 from provisioning.moves.errors import at_source, at_target
 from provisioning.moves.following import Follower
 from provisioning.moves.freezing import BrokenOffError, tried_once, under_freeze
-from provisioning.moves.places import source_of, target_of
+from provisioning.moves.places import Place as End
+from provisioning.moves.places import source_alone, source_of, target_alone, target_of
 from provisioning.moves.slots import Writer, named
 from provisioning.moves.switching import SMALL_ROWS, HandOver, Outcome, by_stream, catch_up, hand_over
+from provisioning.moves.tables import Table
 from provisioning.moves.trips import Trip, end_of, holding_trip, read_locked, refuse_if_cancelled
 from provisioning.moves.ways import (
     clear_way_back,
@@ -40,9 +43,11 @@ from provisioning.moves.ways import (
     erase_tenant,
     moved_tables,
     prepare_way_back,
+    serve,
     way_back,
     way_there,
 )
+from provisioning.sessions import end_others
 
 ACTOR = "worker"
 TOLD_EVERY_S = 0.5
@@ -69,7 +74,7 @@ def carry_over(estate: Estate, inside: Inside, move_id: UUID) -> None:
             tables=tables,
             forth=True,
             keep=bool(trip.window_s),
-            compare_first=trip.rows is not None and trip.rows <= SMALL_ROWS,
+            compare_first=_is_small(source, tables, trip.tenant_id),
         )
         if trip.recipe is Recipe.FREEZE:
             _record(held, trip, _carry_frozen(work, check))
@@ -94,8 +99,8 @@ def arrive(estate: Estate, move_id: UUID) -> None:
         source, target = end_of(estate, trip.source), end_of(estate, trip.chosen)
         _open(estate, trip, trip.chosen)
         with whatever_answers(trip, "source"):
-            with source_of(source) as old, at_source(old):
-                fences.shut(old, trip.tenant_id)
+            with source_alone(source) as old, at_source(old):
+                fences.shut(old, trip.tenant_id, trip.epoch - 1)
             clear_way_there(source, target, trip.tenant_id)
         with held.transaction() as session:
             row, _ = read_locked(session, move_id)
@@ -115,8 +120,7 @@ def carry_back(estate: Estate, inside: Inside, move_id: UUID) -> None:
         if trip.phase is not Phase.RETURNING:
             return
         new, old = end_of(estate, trip.chosen), end_of(estate, trip.source)
-        with target_of(new) as connection, at_target(connection):
-            fences.thaw(connection, trip.tenant_id, trip.epoch)  # of a try that ended in the midst of it
+        serve(new, trip.tenant_id, trip.epoch)  # A try may have ended in the midst of a freeze.
         tables = moved_tables(new, old, estate.app.metadata)
         check = _Check(held, move_id)
         with way_back(new, old, tables, trip.tenant_id) as follower:
@@ -129,6 +133,8 @@ def carry_back(estate: Estate, inside: Inside, move_id: UUID) -> None:
                 new=trip.source,
                 tables=tables,
                 forth=False,
+                # Where it is known that they differ, whoever wants it back knows that too.
+                compare_first=_known_to_be_the_same(held, move_id) and _is_small(new, tables, trip.tenant_id),
             )
             _record(held, trip, hand_over(work, by_stream(follower, trip, check, estate.pace())))
 
@@ -139,8 +145,8 @@ def arrive_back(estate: Estate, move_id: UUID) -> None:
         if trip.phase is not Phase.RETURNED:
             return
         _open(estate, trip, trip.source)
-        with whatever_answers(trip, "target"), target_of(end_of(estate, trip.chosen)) as new, at_target(new):
-            fences.shut(new, trip.tenant_id)
+        with whatever_answers(trip, "target"), target_alone(end_of(estate, trip.chosen)) as new, at_target(new):
+            fences.shut(new, trip.tenant_id, trip.epoch - 1)
         with held.transaction() as session:
             row, _ = read_locked(session, move_id)
             if row.verified is not False:
@@ -163,6 +169,16 @@ def _carry_frozen(work: HandOver, check: _Check) -> Outcome:
     bound_s = work.estate.settings.limits.frozen_copy_s
     with tried_once(work.held, trip.id):
         return hand_over(replace(work, compare_first=True, bound_s=bound_s), bringing)
+
+
+def _is_small(lives_in: End, tables: Sequence[Table], tenant_id: UUID) -> bool:
+    with source_of(lives_in) as connection, at_source(connection):
+        return not has_more_rows(connection, lives_in.schema, tables, tenant_id, SMALL_ROWS)
+
+
+def _known_to_be_the_same(held: Held, move_id: UUID) -> bool:
+    with held.transaction() as session:
+        return moves.get(session, move_id).verified is not False
 
 
 class _Check:
@@ -204,8 +220,7 @@ def _pumped(follower: Follower, check: _Check, writers: Sequence[Writer]) -> Non
 def _begin_anew(held: Held, trip: Trip, estate: Estate) -> None:
     """Undo what a try before has left: the tenant served, the new home empty. A first try has left nothing."""
     source, target = end_of(estate, trip.source), end_of(estate, trip.chosen)
-    with source_of(source) as old, at_source(old):
-        fences.thaw(old, trip.tenant_id, trip.epoch)
+    serve(source, trip.tenant_id, trip.epoch)
     if trip.recipe is Recipe.FREEZE and trip.phase is Phase.FREEZING:
         raise BrokenOffError
     if trip.phase is not Phase.PREPARING:
@@ -242,7 +257,10 @@ def _record(held: Held, trip: Trip, outcome: Outcome) -> None:
 
 def _open(estate: Estate, trip: Trip, place: Place) -> None:
     with target_of(end_of(estate, place)) as connection, at_target(connection):
-        fences.put(connection, trip.tenant_id, trip.epoch, trip.arrived)
+        try:
+            end_others(connection)
+        finally:
+            fences.put(connection, trip.tenant_id, trip.epoch, trip.arrived)
 
 
 def on_its_way_no_more(tenant: TenantRow) -> None:

@@ -18,6 +18,7 @@ SELECT current_setting('wal_level'),
   FROM pg_roles m WHERE rolname = %s
 """
 _MAY_PUBLISH = "SELECT has_database_privilege(current_database(), 'CREATE')"
+_MAY_END = "SELECT has_function_privilege('pg_terminate_backend(integer, bigint)', 'EXECUTE')"
 
 
 class Kind(enum.StrEnum):
@@ -45,9 +46,13 @@ def obstacles(connection: Connection) -> list[Obstacle]:
     """
     ((role,),) = connection.execute("SELECT current_user").fetchall()
     ((publishes,),) = connection.execute(_MAY_PUBLISH).fetchall()
+    ((ends,),) = connection.execute(_MAY_END).fetchall()
     found = server_obstacles(connection, role)
     if not publishes:
         found.append(Obstacle(f"{role} may not make publications: GRANT CREATE ON DATABASE to {OWNER}", Kind.NOW))
+    if not ends:
+        grant = "GRANT EXECUTE ON FUNCTION pg_terminate_backend"
+        found.append(Obstacle(f"{role} may not end its own sessions: {grant} to {role}", Kind.ROWS))
     return found
 
 

@@ -10,8 +10,10 @@ import psycopg
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from provisioning.moves.errors import at_source, at_target
+from provisioning.moves.listening import Listening
 from provisioning.moves.lsn import Lsn, parse_lsn
 from provisioning.roles import Connection
+from provisioning.sessions import end_others
 
 LOCK_TIMEOUT_S = 5
 SENDER_TIMEOUT_S = 60
@@ -44,10 +46,12 @@ class Place:
     dsn: str = field(repr=False)
     """Past the pooler, as the mover; it may hold a password."""
     schema: str
+    name: str
+    """Of the sessions there: see `sessions.of_move`."""
 
-    def connect(self) -> Connection:
+    def connect(self) -> Listening:
         """A connection in autocommit, with the settings that a move needs; psycopg.Error when it cannot be had."""
-        return psycopg.connect(self._conninfo(), autocommit=True, prepare_threshold=None)
+        return Listening.connect(self._conninfo(), autocommit=True, prepare_threshold=None)
 
     def replicate(self) -> Connection:
         """The same, for a stream of changes."""
@@ -56,7 +60,7 @@ class Place:
     def _conninfo(self) -> str:
         told = str(conninfo_to_dict(self.dsn).get("options") or "")
         options = " ".join([told, *(f"-c {name}={value}" for name, value in SETTINGS.items())]).strip()
-        return make_conninfo(self.dsn, options=options, client_encoding="UTF8")
+        return make_conninfo(self.dsn, options=options, client_encoding="UTF8", application_name=self.name)
 
 
 @contextmanager
@@ -69,11 +73,32 @@ def source_of(place: Place) -> Iterator[Connection]:
 
 
 @contextmanager
-def target_of(place: Place) -> Iterator[Connection]:
+def target_of(place: Place) -> Iterator[Listening]:
     """A connection to the end that is moved into; TargetGoneError when it cannot be had."""
     with at_target():
         connection = place.connect()
     with closed_at_the_end(connection):
+        yield connection
+
+
+@contextmanager
+def source_alone(place: Place) -> Iterator[Connection]:
+    """That of `source_of`, for whoever holds the tenant's lock, and has no other session open at that server.
+
+    What those before have sent is over, whether or not they live: it can be written after them. As `end_others`.
+    """
+    with source_of(place) as connection:
+        with at_source(connection):
+            end_others(connection)
+        yield connection
+
+
+@contextmanager
+def target_alone(place: Place) -> Iterator[Connection]:
+    """The same of `target_of`."""
+    with target_of(place) as connection:
+        with at_target(connection):
+            end_others(connection)
         yield connection
 
 

@@ -27,7 +27,7 @@ from provisioning.moves.errors import NotEmptyError, at_target
 from provisioning.moves.facts import gather
 from provisioning.moves.fences import READY
 from provisioning.moves.obstacles import obstacles
-from provisioning.moves.places import target_of
+from provisioning.moves.places import target_alone
 from provisioning.moves.recipes import Terms, plan
 from provisioning.moves.trips import Trip, end_of, holding_trip, read, read_locked, refuse_if_cancelled
 from provisioning.moves.ways import moved_tables
@@ -96,7 +96,7 @@ def prepare(estate: Estate, inside: Inside, workflows: Workflows, move_id: UUID)
 def _put_up_fence(estate: Estate, held: Held, trip: Trip) -> None:
     source, target = end_of(estate, trip.source), end_of(estate, trip.chosen)
     tables = moved_tables(source, target, estate.app.metadata)
-    with target_of(target) as connection:
+    with target_alone(target) as connection:
         try:
             require_empty(connection, target.schema, tables, trip.tenant_id)
         except NotEmptyError:

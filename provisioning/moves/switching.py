@@ -32,6 +32,7 @@ from provisioning.moves.comparing import Difference, differences, sums
 from provisioning.moves.errors import NotCaughtUpError, at_source, at_target
 from provisioning.moves.fences import READY
 from provisioning.moves.following import Follower
+from provisioning.moves.listening import Listening
 from provisioning.moves.places import freeze_view, log_end, source_of, target_of
 from provisioning.moves.sequences import advance_sequences
 from provisioning.moves.slots import back_name
@@ -106,7 +107,7 @@ class Bringing:
     """Before the freeze, with a connection to the old home: leaves little to be brought within it."""
     meanwhile: Callable[[float], object]
     """For so many seconds, when the tenant could not be frozen and is served."""
-    bring_rest: Callable[[Connection, Connection], object]
+    bring_rest: Callable[[Connection, Listening], object]
     """Frozen, with connections to both: nobody writes any more, and the new home gets all that the old one has."""
     connections: Sequence[Connection] = ()
     """Those of its own that it waits for meanwhile."""
@@ -143,7 +144,7 @@ class _Hands:
     """The connections that a freeze needs, opened before it: that takes longer than all the rest."""
 
     old: Connection
-    new: Connection
+    new: Listening
     old_view: Connection
     new_view: Connection
     new_tables: Sequence[Table] = field(default_factory=tuple)
@@ -193,7 +194,7 @@ def hand_over(work: HandOver, bringing: Bringing) -> Outcome:
             fences.put(hands.new, tenant_id, epoch + 1, work.trip.arrived)
         stall_ms = (time.monotonic() - frozen.began) * 1000
         with suppress(psycopg.Error):
-            fences.shut(hands.old, tenant_id)
+            fences.shut(hands.old, tenant_id, epoch)
         differing = seen if seen is not None else _compared(work, hands, work.estate.pace())
         return Outcome(stall_ms=stall_ms, differing=differing)
 
@@ -202,11 +203,11 @@ def hand_over(work: HandOver, bringing: Bringing) -> Outcome:
 def _hands(work: HandOver) -> Iterator[_Hands]:
     old, new = end_of(work.estate, work.old), end_of(work.estate, work.new)
     with ExitStack() as stack:
-        opened = [stack.enter_context(connected) for connected in (source_of(old), target_of(new))]
+        leaving, arriving = stack.enter_context(source_of(old)), stack.enter_context(target_of(new))
         views = [stack.enter_context(connected) for connected in (source_of(old), target_of(new))]
-        with at_target(opened[1]):
-            there = tables_of(opened[1], new.schema, work.estate.app.metadata)
-        yield _Hands(old=opened[0], new=opened[1], old_view=views[0], new_view=views[1], new_tables=there)
+        with at_target(arriving):
+            there = tables_of(arriving, new.schema, work.estate.app.metadata)
+        yield _Hands(old=leaving, new=arriving, old_view=views[0], new_view=views[1], new_tables=there)
 
 
 def _frozen(work: HandOver, bringing: Bringing, hands: _Hands) -> tuple[_Freeze, Sequence[Difference] | None]:

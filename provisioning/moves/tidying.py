@@ -28,9 +28,9 @@ from provisioning.estate import Estate
 from provisioning.moves import fences
 from provisioning.moves.errors import at_source, at_target
 from provisioning.moves.going import arrive, arrive_back, clear_ways, on_its_way_no_more, whatever_answers
-from provisioning.moves.places import source_of, target_of
+from provisioning.moves.places import source_alone, target_alone
 from provisioning.moves.trips import Trip, end_of, holding_trip, read_locked
-from provisioning.moves.ways import clear_way_back, clear_way_there
+from provisioning.moves.ways import clear_way_back, clear_way_there, serve
 
 ACTOR = "worker"
 log = structlog.get_logger()
@@ -79,8 +79,7 @@ def call_off(estate: Estate, move_id: UUID, reason: str | None) -> None:
             row, trip = read_locked(session, move_id)
             moves.change_phase(row, Phase.CALLING_OFF)
             row.reason = reason
-        with source_of(end_of(estate, trip.source)) as old, at_source(old):
-            fences.thaw(old, trip.tenant_id, trip.epoch)
+        serve(end_of(estate, trip.source), trip.tenant_id, trip.epoch)
         if trip.target is not None:
             _clear_ways(estate, trip)
             _empty(estate, held, trip, trip.target)
@@ -97,10 +96,9 @@ def stay(estate: Estate, move_id: UUID, reason: str | None) -> None:
     with holding_trip(estate, move_id) as (held, trip):
         if trip.phase is not Phase.RETURNING:
             return
-        with target_of(end_of(estate, trip.chosen)) as new, at_target(new):
-            fences.thaw(new, trip.tenant_id, trip.epoch)
-        with whatever_answers(trip, "source"), source_of(end_of(estate, trip.source)) as old, at_source(old):
-            fences.shut(old, trip.tenant_id)
+        serve(end_of(estate, trip.chosen), trip.tenant_id, trip.epoch)
+        with whatever_answers(trip, "source"), source_alone(end_of(estate, trip.source)) as old, at_source(old):
+            fences.shut(old, trip.tenant_id, trip.epoch + 1)
         with held.transaction() as session:
             row, _ = read_locked(session, move_id)
             moves.change_phase(row, Phase.KEPT)
@@ -190,8 +188,9 @@ def _drop(estate: Estate, place: Place, tenant_id: UUID) -> None:
     if place.home.model == Model.SILO:
         estate.builder(place.server).drop_silo(name)
         return
-    if place.home.model == Model.BRIDGE:
-        erasing.drop_schema(estate.doors, place.server, name, schema)
-    else:
-        erasing.erase_rows(estate.doors, place.server, name, schema, tenant_id, estate.pace())
-    erasing.drop_fence(estate.doors, place.server, name, tenant_id)
+    with target_alone(end_of(estate, place)) as mover, at_target(mover):
+        if place.home.model == Model.BRIDGE:
+            erasing.drop_schema(estate.doors, place.server, name, schema)
+        else:
+            erasing.erase_rows_over(mover, schema, tenant_id, estate.pace())
+        fences.drop(mover, tenant_id)

@@ -17,7 +17,7 @@ from control_plane.registry import moves, routes, tenants
 from control_plane.registry.engine import transaction
 from control_plane.registry.moves import Held
 from control_plane.registry.tables import HomeRow, MoveRow
-from provisioning import building
+from provisioning import building, sessions
 from provisioning.building import Place
 from provisioning.estate import Estate
 from provisioning.moves import places
@@ -46,8 +46,6 @@ class Trip:
     target: Place | None
     window_s: int
     recipe: Recipe
-    rows: int | None
-    """How many there are to copy, as far as is known."""
 
     @property
     def chosen(self) -> Place:
@@ -116,7 +114,12 @@ def refuse_if_cancelled(row: MoveRow) -> None:
 def end_of(estate: Estate, place: Place) -> places.Place:
     """That end of the move, as its connections need it."""
     dsn = estate.doors.dsn(place.server, place.database.name, MOVER)
-    return places.Place(dsn=dsn, schema=place.home.schema)
+    return places.Place(dsn=dsn, schema=place.home.schema, name=sessions.of_move(place.home.tenant_id))
+
+
+def seen_from_aside(estate: Estate, place: Place) -> places.Place:
+    """The same for who only looks, and holds no lock: whoever works on the move does not end that."""
+    return replace(end_of(estate, place), name="copyhold")
 
 
 def _trip(session: Session, row: MoveRow) -> Trip:
@@ -134,5 +137,4 @@ def _trip(session: Session, row: MoveRow) -> Trip:
         target=building.place_of(session, target) if target is not None else None,
         window_s=row.undo_window_s,
         recipe=Recipe(row.recipe or Recipe.STREAM),
-        rows=row.rows_total,
     )

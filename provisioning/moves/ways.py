@@ -9,11 +9,11 @@ from uuid import UUID
 from sqlalchemy import MetaData
 
 from provisioning.erasing import erase_rows_over
-from provisioning.moves import progress
+from provisioning.moves import fences, progress
 from provisioning.moves.copying import Tell, copy_rows, snapshot_of
 from provisioning.moves.errors import at_source, at_target
 from provisioning.moves.following import Follower
-from provisioning.moves.places import Place, log_end, source_of, target_of
+from provisioning.moves.places import Place, log_end, source_alone, source_of, target_alone, target_of
 from provisioning.moves.slots import (
     Waiting,
     back_name,
@@ -26,6 +26,7 @@ from provisioning.moves.slots import (
 from provisioning.moves.stream import Stream
 from provisioning.moves.tables import Table, require_same_shape, tables_of
 from provisioning.pace import Pace
+from provisioning.sessions import end_others
 
 
 def moved_tables(source: Place, target: Place, metadata: MetaData) -> tuple[Table, ...]:
@@ -68,7 +69,10 @@ def way_there(
 
 
 def clear_way_there(source: Place, target: Place, tenant_id: UUID) -> None:
-    """Leave neither slot nor publication of it at the source, nor progress at the target; repeatable."""
+    """Leave neither slot nor publication of it at the source, nor progress at the target; repeatable.
+
+    Whoever works on the tenant's move still, at either end, is ended.
+    """
     _clear(source, target, forward_name(tenant_id))
 
 
@@ -99,9 +103,14 @@ def begin_way_back(new: Place, old: Place, tenant_id: UUID) -> None:
 def way_back(new: Place, old: Place, tables: Sequence[Table], tenant_id: UUID) -> Iterator[Follower]:
     """Have what is changed in the new home flow into the old one for as long as the block lasts; repeatable.
 
-    Goes on where it was left, whoever was killed. NotBegunError, SlotLostError, SlotTakenError.
+    Goes on where it was left, whoever was killed: what that one has sent still is over before it is asked how far it
+    came. NotBegunError, SlotLostError, SlotTakenError.
     """
     name = back_name(tenant_id)
+    with source_alone(new):
+        pass
+    with target_alone(old):
+        pass
     with (
         Stream.opened(new, name) as stream,
         Follower.opened(stream, name, new.schema, old, tables, tenant_id) as follower,
@@ -110,22 +119,35 @@ def way_back(new: Place, old: Place, tables: Sequence[Table], tenant_id: UUID) -
 
 
 def clear_way_back(new: Place, old: Place, tenant_id: UUID) -> None:
-    """Leave neither slot nor publication of it in the new home, nor progress in the old one; repeatable."""
+    """Leave neither slot nor publication of it in the new home, nor progress in the old one; else as the other."""
     _clear(new, old, back_name(tenant_id))
+
+
+def serve(lives_in: Place, tenant_id: UUID, epoch: int) -> None:
+    """Let the tenant in again where it lives, and end what whoever worked on its move before has under way there.
+
+    Where that cannot be ended it is let in all the same, and the error raised then.
+    """
+    with source_of(lives_in) as connection, at_source(connection):
+        try:
+            end_others(connection)
+        finally:
+            fences.thaw(connection, tenant_id, epoch)
 
 
 def erase_tenant(place: Place, tenant_id: UUID, pace: Pace | None = None) -> None:
     """Delete the tenant's rows there, some at a time, each time committed; repeatable.
 
-    Nothing may stream them away: the way from there is cleared first.
+    Nothing may stream them away: the way from there is cleared first. Whoever works on the tenant's move still is
+    ended, else rows that are on their way would come after it.
     """
-    with target_of(place) as connection, at_target(connection):
+    with target_alone(place) as connection, at_target(connection):
         erase_rows_over(connection, place.schema, tenant_id, pace)
 
 
 def _clear(source: Place, target: Place, name: str) -> None:
-    with source_of(source) as connection:
+    with source_alone(source) as connection:
         drop_slot(connection, name)
         unpublish(connection, name)
-    with target_of(target) as connection, at_target(connection):
+    with target_alone(target) as connection, at_target(connection):
         progress.forget(connection, name)

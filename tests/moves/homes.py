@@ -24,6 +24,7 @@ from migrations.fleet.chains import HOME, Chain
 from provisioning.databases import Builder
 from provisioning.moves.places import Place
 from provisioning.roles import MOVER, SUPERUSER
+from provisioning.sessions import of_move
 from tests.fleet.writing import chain, execute
 
 THINGS = """
@@ -89,11 +90,13 @@ class Home:
     database: str
     model: Model
     schema: str
+    tenant_id: UUID
 
     @property
     def place(self) -> Place:
         """As a move reaches it."""
-        return Place(dsn=SOCKETS.dsn(self.server, self.database, MOVER), schema=self.schema)
+        dsn = SOCKETS.dsn(self.server, self.database, MOVER)
+        return Place(dsn=dsn, schema=self.schema, name=of_move(self.tenant_id))
 
     @contextmanager
     def superuser(self) -> Iterator[psycopg.Connection[Any]]:
@@ -130,7 +133,7 @@ def new_home(server: Server, model: Model, tenant_id: UUID, tenant_chain: Chain)
     else:
         builder.build_shared(database, revisions, with_tables=False)
         builder.build_schema(database, schema, revisions.tenant)
-    home = Home(server=server, database=database, model=model, schema=schema)
+    home = Home(server=server, database=database, model=model, schema=schema, tenant_id=tenant_id)
     with home.superuser() as connection:
         connection.execute(FENCE, [tenant_id])
     return home

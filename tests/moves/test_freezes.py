@@ -11,13 +11,15 @@ import pytest
 from control_plane.domain.tenant import Model
 from provisioning.moves import fences
 from provisioning.moves.bounds import SilentError, cut_after, freezing, wait_for_thaw
-from provisioning.moves.places import source_of
+from provisioning.moves.fences import CLOSED, FROZEN, OPEN, READY, SUSPENDED
+from provisioning.moves.places import source_of, target_of
 from tests.moves.conftest import NewHome
 from tests.moves.homes import Home
 
 WITHIN_MS = 200
 INSIDE = "SELECT pg_advisory_xact_lock_shared(hashtextextended(%s, 0))"
 """What `tenancy.enter` does."""
+WHOLE = "SELECT epoch, state FROM tenancy.fences WHERE tenant_id = %(tenant)s"
 STATE = "SELECT state FROM tenancy.fences WHERE tenant_id = %(tenant)s"
 
 
@@ -86,6 +88,37 @@ def test_nobody_is_frozen_while_a_transaction_is_inside(there: Home, tenant: UUI
             assert fences.freeze(connection, tenant, 1, WITHIN_MS) is None
             assert there.ask(STATE, tenant=tenant) == [("open",)]
         assert fences.freeze(connection, tenant, 1, WITHIN_MS) is not None
+
+
+@pytest.mark.parametrize(
+    ("epoch", "state", "late"),
+    [
+        (1, OPEN, (1, READY)),
+        (1, OPEN, (1, FROZEN)),
+        (2, FROZEN, (1, OPEN)),
+        (1, CLOSED, (1, OPEN)),
+        (1, SUSPENDED, (1, OPEN)),
+    ],
+)
+def test_a_fence_that_is_past_a_state_is_not_put_back_into_it(
+    there: Home, tenant: UUID, epoch: int, state: str, late: tuple[int, str]
+) -> None:
+    there.do("UPDATE tenancy.fences SET epoch = %(epoch)s, state = %(state)s", epoch=epoch, state=state)
+    with target_of(there.place) as connection, pytest.raises(psycopg.errors.NoDataFound):
+        fences.put(connection, tenant, *late)
+    assert there.ask(WHOLE, tenant=tenant) == [(epoch, state)]
+
+
+def test_whoever_shuts_a_home_that_was_left_shuts_none_to_which_the_tenant_has_come_back(
+    there: Home, tenant: UUID
+) -> None:
+    with target_of(there.place) as connection:
+        fences.put(connection, tenant, 3, READY)
+        fences.put(connection, tenant, 3, OPEN)
+        fences.shut(connection, tenant, 1)
+        assert there.ask(WHOLE, tenant=tenant) == [(3, OPEN)]
+        fences.shut(connection, tenant, 3)
+        assert there.ask(WHOLE, tenant=tenant) == [(3, CLOSED)]
 
 
 def test_a_worker_that_ends_waits_until_nobody_is_frozen() -> None:

@@ -11,13 +11,15 @@ from control_plane.domain.ids import new_id
 from control_plane.domain.server import Server
 from control_plane.domain.tenant import Model
 from provisioning.moves import stream
+from provisioning.moves.comparing import has_more_rows
 from provisioning.moves.errors import ForeignRowError
+from provisioning.moves.places import source_of
 from provisioning.moves.slots import publish
 from provisioning.moves.stream import Data, KeepAlive
 from provisioning.moves.ways import erase_tenant
 from tests.moves.conftest import NewHome
 from tests.moves.homes import NAMES, Home
-from tests.moves.moving import caught_up, fill, moving, same
+from tests.moves.moving import caught_up, fill, moving, same, tables_between
 
 NOTHING: dict[str, list[object]] = {name: [] for name in NAMES}
 OPENED = "INSERT INTO things (tenant_id, id, name, big) VALUES (%s, %s, %s, repeat('n', 3000))"
@@ -117,6 +119,15 @@ def test_neighbours_in_the_target_are_not_touched(guests: tuple[Home, Home], ten
         fill(here, tenant, "streamed")
         caught_up(follower, here)
         assert same(here, there, tenant)
+
+
+def test_only_the_tenants_rows_count_for_how_many_it_has(guests: tuple[Home, Home], tenant: UUID) -> None:
+    here, there = guests
+    fill(there, tenant, "its own")
+    rows, tables = sum(map(len, there.rows(tenant).values())), tables_between(here, there)
+    with source_of(there.place) as connection:
+        told = [has_more_rows(connection, there.schema, tables, tenant, than) for than in (-1, rows - 1, rows)]
+    assert told == [True, True, False]
 
 
 def test_erasing_takes_the_tenants_rows_and_no_others(guests: tuple[Home, Home], tenant: UUID) -> None:

@@ -121,7 +121,7 @@ CHANGES = (
 def test_all_that_a_server_sends_is_understood(one: Server) -> None:
     with connect(SOCKETS.dsn(one, "postgres", SUPERUSER)) as admin:
         admin.execute("CREATE DATABASE decoded")
-    place = Place(dsn=SOCKETS.dsn(one, "decoded", SUPERUSER), schema="public")
+    place = Place(dsn=SOCKETS.dsn(one, "decoded", SUPERUSER), schema="public", name="tests")
     came: list[Message] = []
     with source_of(place) as source, Stream.opened(place, "mv_all") as stream:
         source.execute(WORK.encode())

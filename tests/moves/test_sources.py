@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, ExitStack
+from dataclasses import replace
 from itertools import count
 from uuid import UUID
 
@@ -14,7 +15,7 @@ from control_plane.domain.server import Server
 from control_plane.domain.tenant import Model
 from migrations.fleet.chains import Chain
 from provisioning.moves import places, stream
-from provisioning.moves.copying import Progress, snapshot_of
+from provisioning.moves.copying import Progress, copy_rows, snapshot_of
 from provisioning.moves.errors import (
     NotCaughtUpError,
     SlotBusyError,
@@ -155,7 +156,7 @@ def test_a_server_that_is_stopped_is_told_as_gone(home: NewHome, things: Chain, 
 
 def test_a_source_that_is_not_there_is_told_as_gone(pair: tuple[Home, Home]) -> None:
     here, _ = pair
-    nowhere = Place(dsn=f"{here.place.dsn} dbname=nobody connect_timeout=2", schema=here.schema)
+    nowhere = replace(here.place, dsn=f"{here.place.dsn} dbname=nobody connect_timeout=2")
     with pytest.raises(SourceGoneError), source_of(nowhere):
         pass
     with pytest.raises(SourceGoneError), Stream.opened(nowhere, "mv_x"):
@@ -272,8 +273,10 @@ def test_of_two_who_read_one_stream_the_second_is_refused(
     new, old = back
     tables = tables_between(new, old)
     monkeypatch.setattr(stream, "TAKEN_TRIES", 2)
+    # Of one name, whoever begins ends the other.
+    strange = [replace(home.place, name="tests") for home in back]
     with way_back(new.place, old.place, tables, tenant) as follower:
-        with pytest.raises(SlotTakenError), way_back(new.place, old.place, tables, tenant):
+        with pytest.raises(SlotTakenError), way_back(strange[0], strange[1], tables, tenant):
             pass
         fill(new, tenant, "still")
         caught_up(follower, new)
@@ -366,3 +369,22 @@ def test_whoever_waits_is_told_while_the_source_is_never_quiet(
         monkeypatch.setattr(Stream, "read", read)
         caught_up(follower, here)
         assert same(here, there, tenant)
+
+
+class CalledOffError(Exception):
+    """Nobody wants it any more."""
+
+
+def test_a_copy_that_waits_for_a_lock_hears_that_it_is_called_off(home: NewHome, other: Server, tenant: UUID) -> None:
+    here, there = home(Model.BRIDGE), home(Model.POOL, other)
+    fill(here, tenant, "copied")
+    schemas, tables = (here.schema, there.schema), tables_between(here, there)
+
+    def tell(_: Progress) -> None:
+        if there.ask("SELECT FROM pg_locks WHERE locktype = 'relation' AND NOT granted"):
+            raise CalledOffError
+
+    with there.superuser() as others, others.transaction(force_rollback=True):
+        others.execute("LOCK TABLE feelings IN SHARE MODE")
+        with pytest.raises(CalledOffError), source_of(here.place) as source, target_of(there.place) as target:
+            copy_rows(source, target, schemas, tables, tenant, tell)

@@ -57,8 +57,8 @@ def tenant(town: PlatformUnderTest, resident: TenantUnderTest) -> TenantUnderTes
     return resident
 
 
-def _take(town: PlatformUnderTest, move_id: UUID, kind: str) -> Phase:
-    as_service_user(town.data, carry_out_or_fail, town.settings, move_id, kind, NONE)
+def _take(town: PlatformUnderTest, move_id: UUID, kind: str, small_rows: int | None = NONE) -> Phase:
+    as_service_user(town.data, carry_out_or_fail, town.settings, move_id, kind, small_rows)
     return Phase(move_of(town, move_id).phase)
 
 
@@ -71,6 +71,16 @@ def _lose_a_row(tenant: TenantUnderTest, move_id: UUID) -> None:
     with town.superuser(there.server, there.database) as home:
         home.execute(f"SET search_path = {there.schema}; SET session_replication_role = replica".encode())
         assert home.execute("DELETE FROM users WHERE tenant_id = %s", [tenant.id]).rowcount > 0
+
+
+def _change_users_in_the_old_home(tenant: TenantUnderTest, move_id: UUID, name: str) -> None:
+    town = tenant.platform
+    with transaction(town.engine) as session:
+        there = moves.end_of(session, moves.get(session, move_id).source_id)
+    assert there is not None
+    with town.superuser(there.server, there.database) as home:
+        home.execute(f"SET search_path = {there.schema}".encode())
+        home.execute(f"UPDATE users SET name = {name} WHERE tenant_id = %s".encode(), [tenant.id])
 
 
 @contextmanager
@@ -124,7 +134,7 @@ def test_a_large_one_is_served_by_the_new_home_and_the_old_one_kept_until_somebo
     assert len(where_it_has_rows(tenant)) == 2
 
     begin_back(tenant)
-    assert _take(town, move_id, MOVE_BACK) is Phase.KEPT, "the two differ still, and neither goes by itself"
+    assert _take(town, move_id, MOVE_BACK, None) is Phase.KEPT, "the two differ still, and neither goes by itself"
     end_workflow_of(town, tenant.id)
     assert (home_of(tenant)[0], epoch_of(tenant)) == (Model.POOL, epoch + 2)
     assert town.status(tenant.id)[0] is Status.ACTIVE
@@ -136,6 +146,28 @@ def test_a_large_one_is_served_by_the_new_home_and_the_old_one_kept_until_somebo
         assert moves.waiting(session, AT_ONCE, 9) == []
     settle(tenant)
     assert _take(town, move_id, TIDY_MOVE) is Phase.DONE
+    assert_one_home(tenant, Model.POOL, epoch + 2)
+
+
+def test_a_small_one_does_not_go_back_into_a_home_that_is_no_copy_any_more(
+    town: PlatformUnderTest, tenant: TenantUnderTest
+) -> None:
+    epoch = epoch_of(tenant)
+    with traffic_of(tenant) as traffic:
+        move_id = begin(tenant, Model.BRIDGE, "alpha")
+        assert _take(town, move_id, MOVE, None) is Phase.KEPT
+        _change_users_in_the_old_home(tenant, move_id, "name || '!'")
+        begin_back(tenant)
+        assert _take(town, move_id, MOVE_BACK, None) is Phase.KEPT
+        assert "users: the same number of rows, not the same rows" in str(move_of(town, move_id).reason)
+        assert epoch_of(tenant) == epoch + 1, "it was compared before the switch"
+        end_workflow_of(town, tenant.id)
+        _change_users_in_the_old_home(tenant, move_id, "rtrim(name, '!')")
+        begin_back(tenant)
+        assert _take(town, move_id, MOVE_BACK, None) is Phase.CLEANING
+        assert move_of(town, move_id).verified
+        assert _take(town, move_id, TIDY_MOVE) is Phase.DONE
+    assert_nothing_lost(tenant, traffic)
     assert_one_home(tenant, Model.POOL, epoch + 2)
 
 
