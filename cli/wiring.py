@@ -10,12 +10,14 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from psycopg.errors import UndefinedColumn, UndefinedTable
 from sqlalchemy import Engine
+from sqlalchemy.exc import ProgrammingError
 
 from cli.actor import acting_person
 from cli.options import data_folder
 from cli.supervisor.privileges import drop_to_owner
-from control_plane.domain.errors import UnavailableError
+from control_plane.domain.errors import SetupError, UnavailableError
 from control_plane.doors import Doors
 from control_plane.keyring import Keyring
 from control_plane.registry.engine import ControlDatabaseError, control_engine
@@ -37,6 +39,12 @@ class PlatformDownError(UnavailableError):
     """A part of the platform does not answer: is it up?"""
 
     code = "platform_down"
+
+
+class OtherVersionError(SetupError):
+    """The control database is of another version than this Copyhold."""
+
+    code = "other_version"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -112,7 +120,8 @@ def settings_for(data: Path | None) -> Settings:
 def open_platform(data: Path | None) -> Iterator[Platform]:
     """The platform, its connections closed at the end of the block.
 
-    PlatformDownError, saying what to do, when control database or pooler do not answer inside the block.
+    PlatformDownError, saying what to do, when control database or pooler do not answer inside the block;
+    OtherVersionError when the control database lacks tables or columns that this version knows.
     """
     actor = acting_person()  # before this process becomes the platform's own user
     settings = settings_for(data)
@@ -122,6 +131,13 @@ def open_platform(data: Path | None) -> Iterator[Platform]:
         yield platform
     except ControlDatabaseError as error:
         raise PlatformDownError(f"the control database does not answer: {_what_to_do(data)}") from error
+    except ProgrammingError as error:
+        if isinstance(error.orig, UndefinedColumn | UndefinedTable):
+            raise OtherVersionError(
+                "the control database is of another version than this Copyhold: use that version, or have this one "
+                "bring it along by a new start (copyhold down, then up)"
+            ) from error
+        raise
     except PoolerDownError as error:
         raise PlatformDownError(f"the pooler does not answer: {_what_to_do(data)}") from error
     finally:

@@ -23,6 +23,7 @@ from migrations.fleet.chains import HOME, Chain
 from migrations.fleet.events import STOPPED_BY_SOMEBODY, Hands, Report
 from migrations.fleet.going import Going, recorded
 from migrations.fleet.listening import listening
+from migrations.fleet.naming import by_place, named
 from migrations.fleet.plan import Occupant, Plan, Step, Target, Wave, plan
 from migrations.fleet.wishes import Wishes
 
@@ -61,8 +62,10 @@ class FleetMigration:
         return [target for target in homes + tables if target.server not in lost]
 
     def plan(self, wishes: Wishes | None = None) -> Plan:
-        """What `run` would do; changes nothing."""
-        chosen = (wishes or Wishes()).checked()
+        """What `run` would do; changes nothing. NotFoundError for a tenant, database or server that there is not."""
+        return self._plan(self._named((wishes or Wishes()).checked()))
+
+    def _plan(self, chosen: Wishes) -> Plan:
         return plan(self._seen() if chosen.verify else self.targets(), HOME.head, self._chain, chosen)
 
     def blockers(self, wishes: Wishes, steps: Iterable[Step]) -> list[gate.Blocker]:
@@ -83,10 +86,10 @@ class FleetMigration:
         New homes are built at the revision once the first wave has ended well; those made before that are brought
         along at the end. FleetBusyError while another goes on, OldProcessesError while processes need the old shape.
         """
-        wished = replace(wishes.checked(), to=self._chain.checked(wishes.to))
+        wished = replace(self._named(wishes.checked()), to=self._chain.checked(wishes.to))
         run_id = new_id()
         with fleet.holding_fleet(self._engine, run_id) as still_held:
-            work = self.plan(wished)
+            work = self._plan(wished)
             if not work.steps:
                 self._set_wanted(wished)
                 return _nothing_to_do(work)
@@ -105,9 +108,9 @@ class FleetMigration:
         """
         with transaction(self._engine) as session:
             row, _ = reports.run(session, run_id)
+            wished = by_place(session, Wishes.from_ledger(row.options) if row.options else Wishes(to=row.to_revision))
             left = {(each.database_id, each.chain, each.schema): each.wave
                     for each in fleet.unfinished(session, run_id, failed_only=failed_only)}  # fmt: skip
-        wished = Wishes.from_ledger(row.options) if row.options else Wishes(to=row.to_revision)
         wished = replace(wished, to=row.to_revision)
         if not left:
             raise NothingToResumeError(f"run {run_id} has nothing left to do")
@@ -153,7 +156,7 @@ class FleetMigration:
             return None
 
     def _carried_out(self, row: MigrationRunRow, hands: Hands) -> Report | None:
-        wished = Wishes.from_ledger(row.options).checked()
+        wished = self._named(Wishes.from_ledger(row.options).checked())
         wished = replace(wished, to=self._chain.checked(row.to_revision))
         with transaction(self._engine) as session:
             left = fleet.unfinished(session, row.id, failed_only=False)
@@ -166,7 +169,7 @@ class FleetMigration:
             with transaction(self._engine) as session:
                 if not fleet_runs.begin(session, row.id):
                     return None
-            work = self.plan(wished)
+            work = self._plan(wished)
             if work.steps:
                 self._refuse_what_cannot_be(wished, work)
                 with listening(self._engine, row.id, hands.stop):
@@ -197,10 +200,14 @@ class FleetMigration:
             hands=hands,
             still_held=still_held,
             set_wanted=lambda: self._set_wanted(wishes),
-            replan=lambda: self.plan(replace(wishes, verify=False)),
+            replan=lambda: self._plan(replace(wishes, verify=False)),
             blockers=lambda wave: self.blockers(wishes, wave.steps),
             retry=retry,
         )
+
+    def _named(self, wishes: Wishes) -> Wishes:
+        with transaction(self._engine) as session:
+            return named(session, wishes)
 
     def _seen(self) -> list[Target]:
         with transaction(self._engine) as session:

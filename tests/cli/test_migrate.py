@@ -174,6 +174,31 @@ def test_taking_back_has_to_be_meant(own_shell: Shell, own_platform: PlatformUnd
     assert tenant.route.revision == "0002"
 
 
+def test_a_pool_is_migrated_by_the_name_of_a_tenant_in_it(own_shell: Shell, own_platform: PlatformUnderTest) -> None:
+    tenant = own_platform.tenant("pool")
+    for option in ("--tenant", "--canary"):
+        assert own_shell("migrate", "up", "--no-check").code == 0
+        assert own_shell("migrate", "down", "--to", "0001", "--tenant", "pool_1", "--yes").code == 0
+        planned = own_shell("migrate", "plan", option, tenant.slug, "--json").json["steps"]
+        assert [(each["database"], each["wave"]) for each in planned] == [("pool_1", 1)]
+    assert own_shell("migrate", "up", "--tenant", tenant.slug, "--no-check").code == 0
+    assert tenant.route.revision == "0002"
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (("--tenant", "nobody"), "there is no tenant or database 'nobody' with a home"),
+        (("--canary", "nobody"), "there is no tenant or database 'nobody' with a home"),
+        (("--server", "nowhere"), "there is no server 'nowhere'"),
+    ],
+)
+def test_a_fleet_of_nobody_is_a_typing_error(shell: Shell, options: tuple[str, ...], said: str) -> None:
+    for verb in ("up", "plan"):
+        answer = shell("migrate", verb, *options)
+        assert (answer.code, answer.error) == (1, said)
+
+
 @pytest.mark.parametrize(
     ("options", "said"),
     [

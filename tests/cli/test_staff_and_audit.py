@@ -5,7 +5,9 @@ from __future__ import annotations
 from uuid import uuid4
 
 import pytest
+from sqlalchemy import text
 
+from control_plane.registry.engine import transaction
 from tests.cli.shell import Shell
 from tests.platform_under_test import PlatformUnderTest, TenantUnderTest
 
@@ -71,3 +73,14 @@ def test_the_audit_log_of_nobody_is_refused(shell: Shell) -> None:
     said = shell("audit", "list", "--tenant", "nobody-here")
     assert (said.code, said.error) == (1, "there is no tenant 'nobody-here'")
     assert shell("audit", "list", "--limit", "0").code == 2
+
+
+def test_a_roll_of_another_version_is_told_in_words(own_shell: Shell, own_platform: PlatformUnderTest) -> None:
+    with transaction(own_platform.engine) as session:
+        session.execute(text("ALTER TABLE staff RENAME COLUMN role TO was_role"))
+    try:
+        said = own_shell("staff", "list")
+    finally:
+        with transaction(own_platform.engine) as session:
+            session.execute(text("ALTER TABLE staff RENAME COLUMN was_role TO role"))
+    assert (said.code, "the control database is of another version" in said.error) == (1, True)
