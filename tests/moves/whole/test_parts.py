@@ -73,7 +73,7 @@ def one_in_every_phase(town: PlatformUnderTest) -> AbstractContextManager[Held]:
         model, (into, epochs) = (Model.BRIDGE, Model.SILO)[number % 2], INTO[phase]
         # One that was kept all the time can be taken back, with all that has changed since.
         kept = begin_back if phase is Phase.KEPT else settle
-        tenant = town.tenant(Model.POOL)
+        tenant = town.tenant(Model.POOL, server=SOURCE)
         return Case(tenant=tenant, phase=phase, begin=lambda tenant: into(tenant, model), epochs=epochs, kept=kept)
 
     cases = {str(phase): case(number, phase) for number, phase in enumerate(PHASES)}
