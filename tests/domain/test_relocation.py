@@ -6,7 +6,7 @@ from collections import Counter
 from dataclasses import replace
 from uuid import UUID
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from control_plane.domain.placement import APART_RULE, Load, consider
@@ -230,13 +230,11 @@ def moved_into(before: Housing, residents: list[Resident]) -> Housing:
     return replace(now, held=held)
 
 
-@settings(max_examples=100, deadline=None)
 @given(platforms())
 def test_a_plan_after_an_evening_out_that_was_carried_out_is_empty(before: Housing) -> None:
     assert evening_out(after(before, evening_out(before))) == []
 
 
-@settings(max_examples=100, deadline=None)
 @given(platforms())
 def test_no_rule_is_broken_by_an_evening_out(before: Housing) -> None:
     journeys = evening_out(before)
@@ -259,7 +257,6 @@ def test_no_rule_is_broken_by_an_evening_out(before: Housing) -> None:
         assert verdict.choice is not None, verdict.objections
 
 
-@settings(max_examples=100, deadline=None)
 @given(platforms(), st.integers(0, 3))
 def test_a_server_that_is_emptied_gives_everybody_a_place_or_a_reason(before: Housing, number: int) -> None:
     name = before.servers[number % len(before.servers)].name
