@@ -8,8 +8,8 @@ from psycopg import sql
 
 from control_plane.domain.server import Server
 from control_plane.doors import Doors
+from provisioning.duty import Duty, at_once
 from provisioning.exports.content import TENANT_ID, tables_in
-from provisioning.pace import Pace, at_once
 from provisioning.roles import MIGRATOR, MOVER, OWNER, Connection, connect
 from provisioning.sessions import end_others, of_schema
 
@@ -25,7 +25,7 @@ _PATIENTLY = sql.SQL("SET lock_timeout = {}").format(sql.Literal(f"{LOCK_TIMEOUT
 
 
 def erase_rows(
-    doors: Doors, server: Server, database: str, schema: str, tenant_id: UUID, pace: Pace | None = None
+    doors: Doors, server: Server, database: str, schema: str, tenant_id: UUID, duty: Duty | None = None
 ) -> None:
     """Delete the tenant's rows from every table of a schema that tenants share, some at a time, each time committed.
 
@@ -34,23 +34,23 @@ def erase_rows(
     """
     with connect(doors.dsn(server, database, MOVER)) as mover:
         mover.execute(_PATIENTLY)
-        erase_rows_over(mover, schema, tenant_id, pace)
+        erase_rows_over(mover, schema, tenant_id, duty)
 
 
-def erase_rows_over(mover: Connection, schema: str, tenant_id: UUID, pace: Pace | None = None) -> None:
+def erase_rows_over(mover: Connection, schema: str, tenant_id: UUID, duty: Duty | None = None) -> None:
     """The same over a connection of the mover's, which checks no references from then on."""
     if mover.execute(_MAY_LEAVE_OUT_CHECKS).fetchone() != (True,):
         _erase_at_once(mover, schema, tenant_id)
         return
     mover.execute("SET session_replication_role = replica")
-    pace = pace or at_once()
-    pace.begin()
+    duty = duty or at_once()
+    duty.begin()
     for table in tables_in(mover, schema):
         some = _SOME.format(
             table=sql.Identifier(schema, table), tenant=sql.Identifier(TENANT_ID), most=sql.Literal(BATCH_ROWS)
         )
         while mover.execute(some, {"tenant": tenant_id}).rowcount:
-            pace.rest()
+            duty.rest()
 
 
 def _erase_at_once(mover: Connection, schema: str, tenant_id: UUID) -> None:

@@ -17,7 +17,7 @@ from control_plane.stores.secrets import Secrets
 from migrations.fleet.chains import Chain, tenant_chain
 from migrations.fleet.references import References
 from provisioning.databases import Builder
-from provisioning.pace import Pace
+from provisioning.duty import Duty
 from provisioning.pooler.apply import Pooler
 
 
@@ -59,9 +59,9 @@ class Estate:
 
         return References(self.engine, self.chain, furnish, self.doors)
 
-    def pace(self) -> Pace:
+    def duty(self) -> Duty:
         """For long work that nobody waits for; each piece of work has its own."""
-        return Pace(self.settings.limits.background_share)
+        return Duty(self.settings.limits.background_share)
 
     def builder(self, server: Server) -> Builder:
         """What builds on that server."""

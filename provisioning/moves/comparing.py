@@ -8,9 +8,9 @@ from uuid import UUID
 
 from psycopg import sql
 
+from provisioning.duty import Duty, at_once
 from provisioning.exports.content import TENANT_ID
 from provisioning.moves.tables import Table
-from provisioning.pace import Pace, at_once
 from provisioning.roles import Connection
 
 PIECE_ROWS = 1000
@@ -41,7 +41,7 @@ class Difference:
 
 
 def sums(
-    connection: Connection, schema: str, tables: Sequence[Table], tenant_id: UUID, pace: Pace | None = None
+    connection: Connection, schema: str, tables: Sequence[Table], tenant_id: UUID, duty: Duty | None = None
 ) -> dict[str, Sum]:
     """By table; in one query, so of one moment, and of that of `places.freeze_view` where that came before.
 
@@ -49,9 +49,9 @@ def sums(
     """
     if not tables:
         return {}
-    found, pace = [Sum() for _ in tables], pace or at_once()
+    found, duty = [Sum() for _ in tables], duty or at_once()
     hashes = sql.SQL(" UNION ALL ").join(_hashes(*each, schema, tenant_id) for each in enumerate(tables))
-    pace.begin()
+    duty.begin()
     # Row by row, since a sum made by the server keeps a processor busy to its end, whoever else may wait for one.
     with connection.cursor() as cursor, cursor.copy(_OUT.format(hashes)) as rows:
         rows.set_types(["int2", "int8"])
@@ -59,7 +59,7 @@ def sums(
             found[table].rows += 1
             found[table].hash += value
             if number % PIECE_ROWS == 0:
-                pace.rest()
+                duty.rest()
     return {table.name: each for table, each in zip(tables, found, strict=True)}
 
 

@@ -12,12 +12,12 @@ from uuid import UUID
 import psycopg
 from psycopg import sql
 
+from provisioning.duty import Duty, at_once
 from provisioning.exports.content import TENANT_ID
 from provisioning.moves.errors import NotEmptyError, at_source, at_target
 from provisioning.moves.listening import Listening
 from provisioning.moves.places import Place, closed_at_the_end
 from provisioning.moves.tables import Table
-from provisioning.pace import Pace, at_once
 from provisioning.roles import Connection
 
 CHUNK_BYTES = 1 << 16
@@ -111,7 +111,7 @@ def copy_rows(
     tables: Sequence[Table],
     tenant_id: UUID,
     tell: Tell = lambda _: None,
-    pace: Pace | None = None,
+    duty: Duty | None = None,
 ) -> Size:
     """Copy what `source` sees of the tenant from the first of the schemas into the second; how much it was.
 
@@ -119,11 +119,11 @@ def copy_rows(
     begins again deletes those first (NotEmptyError). Ends with ANALYZE: a plan made without it takes seconds.
     """
     require_empty(target, schemas[1], tables, tenant_id)
-    counter, pace = _Counter(tell), pace or at_once()
+    counter, duty = _Counter(tell), duty or at_once()
     for table in tables:
-        pace.begin()
+        duty.begin()
         with target.meanwhile(partial(counter.add, table.name, 0)):
-            _copy_table(source, target, schemas, table, tenant_id, counter, pace)
+            _copy_table(source, target, schemas, table, tenant_id, counter, duty)
         counter.tell(table.name)
     with at_target(target):
         # Somebody else's ANALYZE of a large table may take a while, and nobody waits behind this one.
@@ -161,7 +161,7 @@ def _copy_table(
     table: Table,
     tenant_id: UUID,
     counter: _Counter,
-    pace: Pace,
+    duty: Duty,
 ) -> None:
     columns = sql.SQL(", ").join(map(sql.Identifier, table.stored))
     how = sql.SQL("(FORMAT {})").format(sql.SQL("binary" if table.binary else "text"))
@@ -182,7 +182,7 @@ def _copy_table(
                 # In binary the last piece is no row.
                 counter.rows = before + max(pieces - 1, 0)
                 counter.add(table.name, len(chunk))
-                pace.rest()
+                duty.rest()
         counter.rows = before + reading.rowcount
 
 

@@ -13,6 +13,7 @@ from itertools import count
 from secrets import token_hex
 from uuid import UUID
 
+from provisioning.duty import at_once
 from provisioning.exports.content import TENANT_ID
 from provisioning.moves.applying import Applier
 from provisioning.moves.errors import (
@@ -28,7 +29,6 @@ from provisioning.moves.pgoutput import decode
 from provisioning.moves.places import Place
 from provisioning.moves.stream import KeepAlive, Stream
 from provisioning.moves.tables import Table
-from provisioning.pace import at_once
 from provisioning.roles import Connection
 
 FENCES = ("tenancy", "fences")
@@ -55,7 +55,7 @@ class Follower:
         self.fence: FenceSeen | None = None
         """None until it has changed: the stream shows changes alone."""
         self._name, self._schema = name, schema
-        self.pace = at_once()
+        self.duty = at_once()
         """Of applying: whoever is in no hurry gives another one."""
         self._fences: Relation | None = None
         self._marks = count(1)
@@ -91,7 +91,7 @@ class Follower:
         frame = self.stream.read(wait_s)
         came, frames, until = frame is not None, 0, time.monotonic() + PUMP_S
         self._awaited = False
-        self.pace.begin()
+        self.duty.begin()
         while frame is not None:
             if isinstance(frame, KeepAlive):
                 self._keep_alive(frame)
@@ -103,7 +103,7 @@ class Follower:
                 break
             frames += 1
             if frames % PIECE_FRAMES == 0:
-                self.pace.rest()
+                self.duty.rest()
             frame = self.stream.read(0)
         self._commit()
         return came

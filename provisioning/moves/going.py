@@ -80,15 +80,15 @@ def carry_over(estate: Estate, inside: Inside, move_id: UUID) -> None:
             _record(held, trip, _carry_frozen(work, check))
             return
         telling = check.copied, check.waits_for
-        with way_there(source, target, tables, trip.tenant_id, *telling, estate.pace()) as follower:
+        with way_there(source, target, tables, trip.tenant_id, *telling, estate.duty()) as follower:
             check.tell()
             _phase(held, move_id, Phase.FOLLOWING)
             if trip.window_s:
                 with source_of(source) as watcher:
-                    catch_up(follower, watcher, check, estate.pace())
+                    catch_up(follower, watcher, check, estate.duty())
                 prepare_way_back(target, tables, trip.tenant_id, waiting=partial(_pumped, follower, check))
             _phase(held, move_id, Phase.FREEZING)
-            _record(held, trip, hand_over(work, by_stream(follower, trip, check, estate.pace())))
+            _record(held, trip, hand_over(work, by_stream(follower, trip, check, estate.duty())))
 
 
 def arrive(estate: Estate, move_id: UUID) -> None:
@@ -136,7 +136,7 @@ def carry_back(estate: Estate, inside: Inside, move_id: UUID) -> None:
                 # Where it is known that they differ, whoever wants it back knows that too.
                 compare_first=_known_to_be_the_same(held, move_id) and _is_small(new, tables, trip.tenant_id),
             )
-            _record(held, trip, hand_over(work, by_stream(follower, trip, check, estate.pace())))
+            _record(held, trip, hand_over(work, by_stream(follower, trip, check, estate.duty())))
 
 
 def arrive_back(estate: Estate, move_id: UUID) -> None:
@@ -225,7 +225,7 @@ def _begin_anew(held: Held, trip: Trip, estate: Estate) -> None:
         raise BrokenOffError
     if trip.phase is not Phase.PREPARING:
         clear_ways(estate, trip)
-        erase_tenant(target, trip.tenant_id, estate.pace())
+        erase_tenant(target, trip.tenant_id, estate.duty())
     with held.transaction() as session:
         row, _ = read_locked(session, trip.id)
         refuse_if_cancelled(row)

@@ -24,6 +24,7 @@ from control_plane.registry import moves, tenants
 from control_plane.registry.moves import CURRENT, KEPT, Held
 from control_plane.registry.tables import HomeRow, RouteRow, TargetRow
 from provisioning.building import Place
+from provisioning.duty import Duty, at_once
 from provisioning.estate import Estate
 from provisioning.inside import Inside
 from provisioning.moves import fences, progress
@@ -38,7 +39,6 @@ from provisioning.moves.sequences import advance_sequences
 from provisioning.moves.slots import back_name
 from provisioning.moves.tables import Table, tables_of
 from provisioning.moves.trips import Trip, end_of, refuse_if_cancelled
-from provisioning.pace import Pace, at_once
 from provisioning.roles import Connection
 
 CAUGHT_UP_S = 0.03
@@ -113,8 +113,8 @@ class Bringing:
     """Those of its own that it waits for meanwhile."""
 
 
-def by_stream(follower: Follower, trip: Trip, check: Callable[[], None], pace: Pace) -> Bringing:
-    """What comes out of the old home's stream; `check` is asked while it catches up, at that pace to begin with."""
+def by_stream(follower: Follower, trip: Trip, check: Callable[[], None], duty: Duty) -> Bringing:
+    """What comes out of the old home's stream; `check` is asked while it catches up, with that duty cycle to begin with."""
 
     def bring_rest(old: Connection, _: Connection) -> None:
         if trip.is_suspended:
@@ -124,7 +124,7 @@ def by_stream(follower: Follower, trip: Trip, check: Callable[[], None], pace: P
             follower.wait_for_fence(trip.epoch, trip.held, deadline_s=FROZEN_S)
 
     return Bringing(
-        get_close=lambda old: catch_up(follower, old, check, pace),
+        get_close=lambda old: catch_up(follower, old, check, duty),
         meanwhile=follower.pump,
         bring_rest=bring_rest,
         connections=follower.connections,
@@ -158,21 +158,21 @@ class _Freeze:
     since: datetime
 
 
-def catch_up(follower: Follower, source: Connection, check: Callable[[], None], pace: Pace) -> None:
+def catch_up(follower: Follower, source: Connection, check: Callable[[], None], duty: Duty) -> None:
     """Apply what has changed until hardly anything is under way; `check` is asked meanwhile, and may raise.
 
-    Faster each time: a tenant that writes more than is applied at the first pace would never be caught up with.
+    Faster each time: a tenant that writes more than is applied in the first share would never be caught up with.
     """
     for _ in range(CAUGHT_UP_TRIES):
         began, mark = time.monotonic(), follower.mark(source)
-        follower.pace = pace
+        follower.duty = duty
         while not follower.has_passed(mark):
             follower.pump()
             check()
         if time.monotonic() - began < CAUGHT_UP_S:
             break
-        pace = pace.hurried()
-    follower.pace = at_once()
+        duty = duty.hurried()
+    follower.duty = at_once()
 
 
 def hand_over(work: HandOver, bringing: Bringing) -> Outcome:
@@ -195,7 +195,7 @@ def hand_over(work: HandOver, bringing: Bringing) -> Outcome:
         stall_ms = (time.monotonic() - frozen.began) * 1000
         with suppress(psycopg.Error):
             fences.shut(hands.old, tenant_id, epoch)
-        differing = seen if seen is not None else _compared(work, hands, work.estate.pace())
+        differing = seen if seen is not None else _compared(work, hands, work.estate.duty())
         return Outcome(stall_ms=stall_ms, differing=differing)
 
 
@@ -277,12 +277,12 @@ def _last_changes(work: HandOver, bringing: Bringing, hands: _Hands) -> Sequence
     return seen
 
 
-def _compared(work: HandOver, hands: _Hands, pace: Pace) -> Sequence[Difference]:
+def _compared(work: HandOver, hands: _Hands, duty: Duty) -> Sequence[Difference]:
     tenant_id = work.trip.tenant_id
     with at_source(hands.old_view):
-        here = sums(hands.old_view, work.old.home.schema, work.tables, tenant_id, pace)
+        here = sums(hands.old_view, work.old.home.schema, work.tables, tenant_id, duty)
     with at_target(hands.new_view):
-        there = sums(hands.new_view, work.new.home.schema, work.tables, tenant_id, pace)
+        there = sums(hands.new_view, work.new.home.schema, work.tables, tenant_id, duty)
     return differences(here, there)
 
 

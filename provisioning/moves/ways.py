@@ -8,6 +8,7 @@ from uuid import UUID
 
 from sqlalchemy import MetaData
 
+from provisioning.duty import Duty
 from provisioning.erasing import erase_rows_over
 from provisioning.moves import fences, progress
 from provisioning.moves.copying import Tell, copy_rows, snapshot_of
@@ -25,7 +26,6 @@ from provisioning.moves.slots import (
 )
 from provisioning.moves.stream import Stream
 from provisioning.moves.tables import Table, require_same_shape, tables_of
-from provisioning.pace import Pace
 from provisioning.sessions import end_others
 
 
@@ -46,7 +46,7 @@ def way_there(
     tenant_id: UUID,
     tell: Tell = lambda _: None,
     waiting: Waiting = lambda _: None,
-    pace: Pace | None = None,
+    duty: Duty | None = None,
 ) -> Iterator[Follower]:
     """Copy the tenant into the target, then follow the source for as long as the block lasts.
 
@@ -61,7 +61,7 @@ def way_there(
             slot = create_slot(stream.connection, watcher, name, temporary=True, snapshot=True, waiting=waiting)
             assert slot.snapshot is not None
             with snapshot_of(source, slot.snapshot) as reading, target_of(target) as writing:
-                copy_rows(reading, writing, (source.schema, target.schema), tables, tenant_id, tell, pace)
+                copy_rows(reading, writing, (source.schema, target.schema), tables, tenant_id, tell, duty)
                 with at_target(writing):
                     progress.begin(writing, name, slot.start)
             with Follower.opened(stream, name, source.schema, target, tables, tenant_id) as follower:
@@ -135,14 +135,14 @@ def serve(lives_in: Place, tenant_id: UUID, epoch: int) -> None:
             fences.thaw(connection, tenant_id, epoch)
 
 
-def erase_tenant(place: Place, tenant_id: UUID, pace: Pace | None = None) -> None:
+def erase_tenant(place: Place, tenant_id: UUID, duty: Duty | None = None) -> None:
     """Delete the tenant's rows there, some at a time, each time committed; repeatable.
 
     Nothing may stream them away: the way from there is cleared first. Whoever works on the tenant's move still is
     ended, else rows that are on their way would come after it.
     """
     with target_alone(place) as connection, at_target(connection):
-        erase_rows_over(connection, place.schema, tenant_id, pace)
+        erase_rows_over(connection, place.schema, tenant_id, duty)
 
 
 def _clear(source: Place, target: Place, name: str) -> None:

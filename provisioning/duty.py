@@ -9,8 +9,8 @@ REST_MAX_S = 2.0
 """At a time: a piece that waited long for a lock has cost nobody anything."""
 
 
-class Pace:
-    """At work for a share of the time. What takes longer because others are at work as well is rested from longer."""
+class Duty:
+    """A duty cycle: at work for a share of the time. What takes longer because others are at work as well is rested from longer."""
 
     def __init__(
         self,
@@ -34,11 +34,11 @@ class Pace:
             self._sleep(min((self._clock() - self._since) * self._rests, REST_MAX_S))
             self.begin()
 
-    def hurried(self) -> Pace:
+    def hurried(self) -> Duty:
         """At twice the share: for work that did not get ahead of what comes to it."""
-        return Pace(min(1.0, 2 * self._share), clock=self._clock, sleep=self._sleep)
+        return Duty(min(1.0, 2 * self._share), clock=self._clock, sleep=self._sleep)
 
 
-def at_once() -> Pace:
+def at_once() -> Duty:
     """Without a rest: somebody waits for the end."""
-    return Pace(1.0)
+    return Duty(1.0)

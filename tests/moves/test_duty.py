@@ -10,10 +10,10 @@ import pytest
 from control_plane.domain.server import Server
 from control_plane.domain.tenant import Model
 from provisioning import erasing
+from provisioning.duty import REST_MAX_S, Duty
 from provisioning.moves import comparing, copying, following
 from provisioning.moves.places import source_of, target_of
 from provisioning.moves.ways import erase_tenant
-from provisioning.pace import REST_MAX_S, Pace
 from tests.moves.conftest import NewHome
 from tests.moves.moving import caught_up, fill, moving, same, tables_between
 
@@ -34,48 +34,48 @@ class Watch:
         self.rests.append(seconds)
         self.now += seconds
 
-    def pace(self, share: float) -> Pace:
-        return Pace(share, clock=self.clock, sleep=self.sleep)
+    def duty(self, share: float) -> Duty:
+        return Duty(share, clock=self.clock, sleep=self.sleep)
 
 
 @pytest.mark.parametrize(("share", "rest_s"), [(0.25, 0.3), (0.5, 0.1), (0.8, 0.025)])
 def test_what_took_longer_is_rested_from_longer(share: float, rest_s: float) -> None:
     watch = Watch()
-    pace = watch.pace(share)
+    duty = watch.duty(share)
     for pieces in (1, 2):
         watch.now += 0.1 * pieces
-        pace.rest()
+        duty.rest()
     assert watch.rests == [pytest.approx(rest_s), pytest.approx(2 * rest_s)]
 
 
 def test_with_all_of_the_time_it_never_rests() -> None:
     watch = Watch()
-    pace = watch.pace(1.0)
+    duty = watch.duty(1.0)
     watch.now += 10
-    pace.rest()
+    duty.rest()
     assert watch.rests == []
 
 
 def test_what_was_no_work_is_not_rested_from_and_no_rest_is_longer_than_the_longest() -> None:
     watch = Watch()
-    pace = watch.pace(0.5)
+    duty = watch.duty(0.5)
     watch.now += 10
-    pace.begin()
-    pace.rest()
+    duty.begin()
+    duty.rest()
     watch.now += 10
-    pace.rest()
+    duty.rest()
     assert watch.rests == [0, REST_MAX_S]
 
 
 def test_who_does_not_get_ahead_hurries_up_to_all_of_the_time() -> None:
     watch = Watch()
-    pace = watch.pace(0.25)
+    duty = watch.duty(0.25)
     rests = []
     for _ in range(4):
-        pace.begin()
+        duty.begin()
         watch.now += 0.1
-        pace.rest()
-        pace = pace.hurried()
+        duty.rest()
+        duty = duty.hurried()
         rests, watch.rests = [*rests, *watch.rests], []
     assert rests == [pytest.approx(0.3), pytest.approx(0.1)]
 
@@ -89,7 +89,7 @@ def test_applying_rests_after_each_piece_and_is_as_whole(
         for number in range(FILLS):
             fill(here, tenant, f"number {number}")
         watch = Watch()
-        follower.pace = watch.pace(0.5)
+        follower.duty = watch.duty(0.5)
         caught_up(follower, here)
         assert len(watch.rests) > FILLS
         assert same(here, there, tenant)
@@ -107,18 +107,18 @@ def test_copying_comparing_and_deleting_rest_after_each_piece(
     monkeypatch.setattr(erasing, "BATCH_ROWS", 1)
     rows = sum(map(len, here.rows(tenant).values()))
 
-    def rests_of(work: Callable[[Pace], object]) -> int:
+    def rests_of(work: Callable[[Duty], object]) -> int:
         watch = Watch()
-        work(watch.pace(0.5))
+        work(watch.duty(0.5))
         return len(watch.rests)
 
     with source_of(here.place) as source, target_of(there.place) as target:
         schemas = here.schema, there.schema
-        assert rests_of(lambda pace: copying.copy_rows(source, target, schemas, tables, tenant, pace=pace)) >= rows
+        assert rests_of(lambda duty: copying.copy_rows(source, target, schemas, tables, tenant, duty=duty)) >= rows
     with source_of(here.place) as source:
-        assert rests_of(lambda pace: comparing.sums(source, here.schema, tables, tenant, pace)) == rows
+        assert rests_of(lambda duty: comparing.sums(source, here.schema, tables, tenant, duty)) == rows
     # Rows of several partitions that lie at the same place there go together.
-    assert rows - FILLS <= rests_of(lambda pace: erase_tenant(there.place, tenant, pace)) <= rows
+    assert rows - FILLS <= rests_of(lambda duty: erase_tenant(there.place, tenant, duty)) <= rows
     assert not any(there.rows(tenant).values())
 
 
