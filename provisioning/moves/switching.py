@@ -114,7 +114,7 @@ class Bringing:
 
 
 def by_stream(follower: Follower, trip: Trip, check: Callable[[], None], duty: Duty) -> Bringing:
-    """What comes out of the old home's stream; `check` is asked while it catches up, with that duty cycle to begin with."""
+    """What comes out of the old home's stream; `check` is asked while it catches up, in that duty cycle at first."""
 
     def bring_rest(old: Connection, _: Connection) -> None:
         if trip.is_suspended:
