@@ -10,7 +10,7 @@ REST_MAX_S = 2.0
 
 
 class Duty:
-    """A duty cycle: at work for a share of the time. What takes longer because others work as well is rested from longer."""
+    """A duty cycle: at work for a share of the time. What takes longer is rested from for longer."""
 
     def __init__(
         self,
