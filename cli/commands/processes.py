@@ -11,7 +11,7 @@ def api(data: DataOption = None) -> None:
     Example: copyhold api --data .copyhold
     """
     # Imported here: the API's parts take half a second to import, and other commands do without.
-    from cli.processes import run_api
+    from cli.serving import run_api
 
     run_api(data)
 
@@ -21,6 +21,6 @@ def worker(data: DataOption = None) -> None:
 
     Example: COPYHOLD_WORKER_ID=worker-2 copyhold worker --data .copyhold
     """
-    from cli.processes import run_worker
+    from cli.working import run_worker
 
     run_worker(data)

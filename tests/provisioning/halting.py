@@ -16,7 +16,7 @@ from uuid import UUID
 
 from dbos import DBOS
 
-from cli.processes import run_worker
+from cli.working import run_worker
 from provisioning import steps, worker
 from provisioning.steps import Step, Tools
 from provisioning.waking import Bell

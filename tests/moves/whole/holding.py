@@ -18,7 +18,7 @@ from uuid import UUID
 
 from sqlalchemy.orm import Session
 
-from cli.processes import run_worker
+from cli.working import run_worker
 from control_plane.domain.moving import Phase
 from control_plane.registry import moves
 from control_plane.registry.moves import Held
@@ -28,7 +28,7 @@ from tests.waiting import until
 
 IN_THE_MIDST = {Phase.COPYING: "rows are on their way", Phase.FREEZING: "the tenant is frozen"}
 """Held where the phase's own work is done; others as soon as the phase is on record and somebody works on it."""
-HELD_S = 120.0
+HELD_S = 300.0
 
 Reach = Callable[[UUID, Phase], None]
 

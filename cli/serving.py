@@ -1,11 +1,9 @@
-"""The two processes of a platform: the API, which serves, and the worker, which makes and moves."""
+"""The process of a platform that serves: the API."""
 
 from __future__ import annotations
 
 import asyncio
 import gc
-import signal
-import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import partial
@@ -25,7 +23,6 @@ from control_plane.routing.announcing import Announcer
 from control_plane.routing.feed import Roll
 from control_plane.routing.road import Road
 from migrations.fleet import gate
-from provisioning import worker
 
 DRAIN_S = 10
 BACKLOG = 2048
@@ -48,21 +45,6 @@ def run_api(data: Path | None) -> None:
             timeout_graceful_shutdown=DRAIN_S,
         )
         uvicorn.Server(config).run()
-
-
-def run_worker(data: Path | None) -> None:
-    """Run workflows until SIGTERM or SIGINT."""
-    configure_logging()
-    with open_platform(data) as platform, worker.running(platform.estate):
-        ended = threading.Event()
-        for ending in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(ending, lambda *_: ended.set())
-        ready = platform.settings.ready_file
-        if ready is not None:
-            ready.write_text("ready\n")
-        ended.wait()
-        if ready is not None:
-            ready.unlink(missing_ok=True)
 
 
 def create_app(platform: Platform) -> ASGIApp:
