@@ -19,7 +19,7 @@ from tests.provisioning.killing import kill_after
 from tests.repair.mending import AT_ONCE, assert_well, mend, repairs
 from tests.service_user import killed_as_service_user
 
-STRIDE = 5
+STRIDE = 7
 
 
 def repair_until_statement(settings: Settings, number: int) -> None:

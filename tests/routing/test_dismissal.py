@@ -99,28 +99,37 @@ def ended(readers: list[Reader]) -> list[str]:
     return [reader.end for reader in readers]
 
 
+@pytest.fixture(scope="module")
+def two(platform: PlatformUnderTest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Api]]:
+    """Processes that hear of changes by being told alone."""
+    with processes(platform, tmp_path_factory.mktemp("two"), NEVER, NEVER) as apis:
+        yield apis
+
+
 @pytest.mark.parametrize("model", MODELS)
 def test_a_suspension_ends_a_tenants_streams_in_every_process_and_nobody_elses(
-    platform: PlatformUnderTest, tmp_path: Path, model: str
+    platform: PlatformUnderTest, two: list[Api], model: str
 ) -> None:
-    tenant, neighbour = platform.tenant(model), platform.tenant(model)
-    with processes(platform, tmp_path, NEVER, NEVER) as apis:
-        theirs = [Reader(api, tenant, path) for api in apis for path in STREAMS]
-        others = [Reader(api, neighbour, path) for api in apis for path in STREAMS]
-        until(lambda: all(reader.lines for reader in (*theirs, *others)), what="all streams flow")
-        before = tenant.http.get("/api/conversations").json()
-        with suspended(tenant):
-            # Broken off, so that nobody takes it for the whole.
-            assert set(ended(theirs)) == {"RemoteProtocolError"}
-            for api in apis:
-                assert [api.answer(tenant, path=path) for path in STREAMS] == [(403, "tenant_suspended")] * 2
-            seen = [reader.lines for reader in others]
-            until(lambda: others[0].lines > seen[0], what="the neighbour's stream flows on")
-            assert [reader.end for reader in others] == [""] * len(others)
-        until(lambda: api.answer(tenant) == (200, ""), what="the tenant is served again")
-        until(lambda: tenant.http.get("/api/conversations").json() == before, what="all that it had is there")
-        with suspended(neighbour):
-            assert set(ended(others)) == {"RemoteProtocolError"}
+    tenant, neighbour, apis = platform.tenant(model), platform.tenant(model), two
+    until(
+        lambda: all(api.answer(who) == (200, "") for api in apis for who in (tenant, neighbour)), what="all serve both"
+    )
+    theirs = [Reader(api, tenant, path) for api in apis for path in STREAMS]
+    others = [Reader(api, neighbour, path) for api in apis for path in STREAMS]
+    until(lambda: all(reader.lines for reader in (*theirs, *others)), what="all streams flow")
+    before = tenant.http.get("/api/conversations").json()
+    with suspended(tenant):
+        # Broken off, so that nobody takes it for the whole.
+        assert set(ended(theirs)) == {"RemoteProtocolError"}
+        for api in apis:
+            assert [api.answer(tenant, path=path) for path in STREAMS] == [(403, "tenant_suspended")] * 2
+        seen = [reader.lines for reader in others]
+        until(lambda: others[0].lines > seen[0], what="the neighbour's stream flows on")
+        assert [reader.end for reader in others] == [""] * len(others)
+    until(lambda: api.answer(tenant) == (200, ""), what="the tenant is served again")
+    until(lambda: tenant.http.get("/api/conversations").json() == before, what="all that it had is there")
+    with suspended(neighbour):
+        assert set(ended(others)) == {"RemoteProtocolError"}
 
 
 def test_a_transaction_in_flight_is_undone_and_its_caller_is_told(platform: PlatformUnderTest, tmp_path: Path) -> None:

@@ -28,7 +28,7 @@ from tests.repair.mending import diagnosed
 from tests.waiting import until
 
 WORKER = "worker-holding"
-LONG_S = 120.0
+LONG_S = 300.0
 RESTING = {Phase.KEPT, *ENDED}
 
 

@@ -12,7 +12,7 @@ import httpx
 from tests.platform_under_test import TenantUnderTest
 from tests.waiting import until
 
-PAUSE_S = 0.15
+PAUSE_S = 0.3
 PATIENCE_S = 60.0
 """Of a client: a network that says nothing is given up after half of that."""
 

@@ -24,6 +24,8 @@ pytestmark = pytest.mark.slow
 
 SOURCE, TARGET, CONTROL = "alpha", "beta", "control"
 SERVING = (SOURCE, TARGET, CONTROL)
+ANEW = ((SOURCE, TARGET), (CONTROL,))
+"""What is started anew at once; each alone is gone for a while as well."""
 PHASES = tuple(phase for phase in Phase if phase not in ENDED)
 LAST = (Phase.FREEZING, Phase.COPYING)
 """The one keeps a client waiting, the other a transaction open, for which every new slot waits."""
@@ -84,10 +86,11 @@ def test_every_phase_has_a_case() -> None:
     assert set(INTO) == set(PHASES)
 
 
-@pytest.mark.parametrize("part", SERVING)
-def test_a_server_that_is_started_anew(town: PlatformUnderTest, part: str) -> None:
+@pytest.mark.parametrize("parts", ANEW, ids="-".join)
+def test_servers_that_are_started_anew(town: PlatformUnderTest, parts: tuple[str, ...]) -> None:
     with one_in_every_phase(town) as held:
-        stop(town, part)
+        for part in parts:
+            stop(town, part)
         held.go_on()
 
 

@@ -18,7 +18,7 @@ from tests.platform_under_test import TenantUnderTest
 from tests.waiting import until
 
 CLIENTS = 3
-PAUSE_S = 0.02
+PAUSE_S = 0.05
 """Of each client between two writes: a machine that does nothing but answer them has no time for the move."""
 
 
