@@ -5,9 +5,11 @@ from __future__ import annotations
 import signal
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, settings
+from xdist.scheduler import LoadFileScheduling
 
 from tests.platform_under_test import PlatformUnderTest, TenantUnderTest, running_platform
 
@@ -18,27 +20,86 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 settings.register_profile("busy", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("busy")
 
-LONG = (
-    "moves/whole/test_parts.py",
-    "provisioning/test_killed_between_steps.py",
-    "provisioning/test_rds_onboarding.py",
-    "moves/whole/test_under_freeze.py",
-    "moves/whole/test_waiting.py",
-    "moves/whole/test_killed.py",
-    "servers/test_life_there.py",
-    "provisioning/test_growing.py",
-    "isolation/test_mutants.py",
-    "moves/whole/test_cut.py",
-    "repair/test_killed.py",
-    "moves/whole/test_drained.py",
+UNITS = (
+    ("moves/whole/test_parts.py",),
+    ("provisioning/test_killed_between_steps.py",),
+    ("provisioning/test_rds_onboarding.py",),
+    ("moves/whole/test_cut.py",),
+    ("moves/whole/test_full_disk.py",),
+    ("moves/whole/",),
+    ("repair/",),
+    ("fleet/",),
+    ("isolation/",),
+    (
+        "provisioning/test_creating.py",
+        "provisioning/test_erasing.py",
+        "provisioning/test_servers_gone.py",
+        "provisioning/test_takeover.py",
+        "provisioning/test_workflow_records.py",
+    ),
+    ("servers/",),
+    ("provisioning/test_growing.py",),
+    ("platform/",),
+    ("demo/",),
+    ("doctor/",),
+    (
+        "cli/test_migrate",
+        "cli/test_pooler.py",
+        "cli/test_retry_and_warm.py",
+        "cli/test_server.py",
+        "cli/test_tenant.py",
+    ),
+    ("provisioning/test_restarts.py",),
+    ("provisioning/test_warm.py",),
+    ("routing/test_dismissal.py",),
+    ("routing/test_blackhole.py",),
+    ("routing/test_announcing.py",),
+    ("routing/test_control_stopped.py",),
+    ("moves/",),
+    ("providers/",),
+    ("attacks/",),
+    ("tenant_app/",),
+    ("registry/",),
 )
-"""The files that take minutes. They go first: begun last, one of them would be waited for alone."""
+"""Folders and files that one process does from end to end, the longest first.
+
+They share a platform, or a server, of their own, which each process would start anew; begun last, one would be waited
+for alone.
+"""
+OF_THEIR_OWN = {"breakable", "far", "made_once", "own_platform", "patient", "shop", "stocked", "town", "whole_fleet"}
+"""Fixtures that start such a platform, which takes a core for ten seconds: whatever needs one is slow."""
+HERE = Path(__file__).parent
 
 
+def _unit_of(path: Path) -> tuple[int, str]:
+    """Its place, and what it is called: a file that is of none is one by itself, after all others."""
+    name = path.relative_to(HERE).as_posix()
+    for place, beginnings in enumerate(UNITS):
+        if name.startswith(beginnings):
+            return place, beginnings[0]
+    return len(UNITS), name
+
+
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Have the long files begin first, the others in the order of their folders, which share what they start."""
-    places = {Path(__file__).parent / name: place for place, name in enumerate(LONG)}
-    items.sort(key=lambda item: places.get(item.path, len(LONG)))
+    """Have the long units begin first, the others in the order of their folders; mark what is slow."""
+    items.sort(key=lambda item: _unit_of(item.path)[0])
+    for item in items:
+        if OF_THEIR_OWN & set(getattr(item, "fixturenames", ())):
+            item.add_marker(pytest.mark.slow)
+
+
+class ByUnit(LoadFileScheduling):  # type: ignore[misc]
+    """Gives each process whole units."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        return _unit_of(HERE.parent / super()._split_scope(nodeid))[1]
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> ByUnit:
+    """Of several processes."""
+    return ByUnit(config, log)
 
 
 @pytest.fixture(scope="session")

@@ -34,10 +34,13 @@ from control_plane.tenants import service
 from provisioning.estate import Estate
 from provisioning.layout import Layout
 from tests.folders import new_folder
+from tests.forking import run_command
 from tests.waiting import until
 
 PASSWORD = "correct horse battery"
 COPYHOLD = (sys.executable, "-m", "cli.main")
+STAYING = {"up", "demo"}
+"""They leave processes behind, which are known by how they were started."""
 
 
 def free_port() -> int:
@@ -50,16 +53,17 @@ def free_port() -> int:
     raise RuntimeError("no free port")
 
 
-def copyhold(*arguments: str, check: bool = True, timeout_s: float = 120) -> subprocess.CompletedProcess[str]:
+def copyhold(*arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
     """Run the `copyhold` command and return what it printed."""
-    return subprocess.run(
-        [*COPYHOLD, *arguments],
-        check=check,
-        timeout=timeout_s,
-        text=True,
-        capture_output=True,
-        stdin=subprocess.DEVNULL,
-    )
+    if arguments[0] in STAYING:
+        done = subprocess.run(
+            [*COPYHOLD, *arguments], timeout=300, text=True, capture_output=True, stdin=subprocess.DEVNULL, check=False
+        )
+    else:
+        done = run_command(*arguments)
+    if check:
+        done.check_returncode()
+    return done
 
 
 @dataclass(kw_only=True)

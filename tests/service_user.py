@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import signal
 import traceback
 from collections.abc import Callable
@@ -11,11 +10,9 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from cli.supervisor.privileges import drop_to_owner
+from tests.forking import forked
 
 Result = TypeVar("Result")
-# A server of processes: forking the tests' own process would copy the locks of its threads.
-_processes = multiprocessing.get_context("forkserver")
-_processes.set_forkserver_preload(["tests.pooler.calls", "tests.provisioning.starts", "tests.provisioning.worker"])
 
 
 class FailedThereError(Exception):
@@ -48,8 +45,8 @@ def killed_as_service_user(data: Path, work: Callable[..., object], *arguments: 
 
 
 def _start(data: Path, work: Callable[..., object], arguments: tuple[Any, ...]) -> tuple[Connection, Any]:
-    ours, theirs = _processes.Pipe(duplex=False)
-    process = _processes.Process(target=_do, args=(theirs, data, work, arguments), daemon=True)
+    ours, theirs = forked.Pipe(duplex=False)
+    process = forked.Process(target=_do, args=(theirs, data, work, arguments), daemon=True)
     process.start()
     theirs.close()
     return ours, process

@@ -139,7 +139,7 @@ async def test_a_tenant_that_locks_a_shared_table_and_lifts_its_time_out_is_ende
     began = time.monotonic()
     with pytest.raises(TooSlowError):
         await attack()
-    assert time.monotonic() - began < 10
+    assert time.monotonic() - began < 60
     assert await sees_itself(hurried, pool)
     with platform.home_of(pool.thief) as superuser:
         assert ask(superuser, r"SELECT query FROM pg_stat_activity WHERE query ~ 'sleep\(3600'") == []

@@ -40,6 +40,7 @@ def test_a_tenant_is_closed_and_had_back(shell: Shell, company: TenantUnderTest)
     until(lambda: refused(company) is None, what="it is served")
 
 
+@pytest.mark.slow
 @MODELS
 def test_a_tenant_is_erased_at_once_when_that_is_meant(shell: Shell, platform: PlatformUnderTest, model: Model) -> None:
     tenant = with_things(platform, model)

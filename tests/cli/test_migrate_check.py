@@ -48,11 +48,11 @@ def place_of(tenant: TenantUnderTest) -> tuple[str, str]:
     return tenant.route.home.database, tenant.route.home.schema
 
 
-def test_a_fleet_that_is_well_ends_with_0(shell: Shell) -> None:
-    said = shell("migrate", "check")
+def test_a_fleet_that_is_well_ends_with_0(own_shell: Shell) -> None:
+    said = own_shell("migrate", "check")
     assert said.code == 0, said.out
     assert "0 findings: looked at " in said.out.splitlines()[-1]
-    (summary,) = events(shell("migrate", "check", "--json"))
+    (summary,) = events(own_shell("migrate", "check", "--json"))
     assert summary.keys() == SUMMARY
     assert (summary["event"], summary["findings"]) == ("checked", 0)
     assert summary["targets"] > summary["databases"] > 0

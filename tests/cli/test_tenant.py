@@ -334,6 +334,7 @@ def test_a_list_can_be_of_one_status(opened: Platform, company: TenantUnderTest)
     assert str(company.id) in {row["id"] for row in commands.listed(opened, Status.ACTIVE, None)}
 
 
+@pytest.mark.slow
 def test_waiting_ends_for_work_that_nobody_takes(opened: Platform, company: TenantUnderTest) -> None:
     with pytest.raises(following.NotYetError, match="it goes on as soon as a worker can"):
         following.follow(

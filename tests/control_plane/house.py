@@ -38,8 +38,9 @@ from control_plane.staff.roles import StaffRole
 PASSWORD = "correct horse battery"
 PASSWORD_HASH = hashed(PASSWORD)
 HOST = "http://localhost:8080"
-QUICK = {"signup_wait_s": 0.2, "signups_per_minute": 10_000, "logins_per_minute": 1000, "control_timeout_s": 2.0}
+QUICK = {"signup_wait_s": 0.2, "signups_per_minute": 10_000, "logins_per_minute": 1000, "control_timeout_s": 10.0}
 _numbers = itertools.count(1)
+_routes: list[Any] = []
 
 
 def settings_for(dsn: str, **limits: float) -> Settings:
@@ -133,10 +134,20 @@ class ControlPlane:
             return list(found.scalars())
 
 
+def _share_routes(app: Any) -> None:
+    """Have it serve by the routes of this process's first app: at its first request each would work out its own."""
+    router = app._app.router
+    if not _routes:
+        _routes.extend(router.routes)
+    router.routes[:] = _routes
+
+
 def control_plane_of(parts: ControlParts) -> ControlPlane:
     """The app behind the same dispatcher that a process has, which finds no tenant app."""
     outer = Starlette()
-    outer.state.base_domain, outer.state.control = parts.settings.base_domain, create_control_app(parts)
+    app = create_control_app(parts)
+    _share_routes(app)
+    outer.state.base_domain, outer.state.control = parts.settings.base_domain, app
     outer.router.default = ByHost(outer.state)
     return ControlPlane(parts=parts, app=outer)
 

@@ -241,6 +241,7 @@ async def test_dry_runs_are_forgotten_after_a_day(fresh: ControlPlane) -> None:
     assert [(await ops.get(each)).status_code for each in (first, second)] == [404, 200]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("asked", "kept_s"), [({}, 300), ({"undo_window_s": 7}, 7), ({"undo_window_s": 0}, 0)])
 async def test_the_old_home_is_kept_as_the_settings_say_unless_the_move_does(
     fresh: ControlPlane, asked: dict[str, int], kept_s: int

@@ -40,19 +40,19 @@ async def eventually_on_the_roll(control_plane: ControlPlane, slug: str) -> Tena
 
 
 @pytest.fixture
-async def patient(make_database: MakeDatabase) -> AsyncIterator[ControlPlane]:
+async def unhurried(make_database: MakeDatabase) -> AsyncIterator[ControlPlane]:
     """A control plane that waits for a tenant as long as a test may take."""
     async with control_plane_on(make_database(), signup_wait_s=20) as control_plane:
         yield control_plane
 
 
-async def test_a_tenant_that_is_made_in_time_is_answered_with_the_way_in(patient: ControlPlane) -> None:
-    asking = asyncio.create_task(signed_up(patient))
-    row = await eventually_on_the_roll(patient, "aerzte")
-    with transaction(patient.engine) as session:
+async def test_a_tenant_that_is_made_in_time_is_answered_with_the_way_in(unhurried: ControlPlane) -> None:
+    asking = asyncio.create_task(signed_up(unhurried))
+    row = await eventually_on_the_roll(unhurried, "aerzte")
+    with transaction(unhurried.engine) as session:
         owner = tenants.pending_owner(session, row.id)
     assert owner is not None
-    await asyncio.to_thread(patient.finish, row.id)
+    await asyncio.to_thread(unhurried.finish, row.id)
     answer = await asking
     assert answer.status_code == 201
     body = answer.json()
@@ -60,15 +60,15 @@ async def test_a_tenant_that_is_made_in_time_is_answered_with_the_way_in(patient
     assert body["tenant"] == {"id": str(row.id), **expected}
     assert body["url"] == "http://aerzte.localhost:8080"
     assert body["enter_url"] == f"http://aerzte.localhost:8080/api/enter?ticket={body['ticket']}"
-    claim = ticket_signer(patient.parts.keyring).read(body["ticket"])
+    claim = ticket_signer(unhurried.parts.keyring).read(body["ticket"])
     assert (claim.tenant_id, claim.subject) == (row.id, owner.user_id)
-    assert claim.expires <= time.time() + patient.parts.settings.limits.ticket_life_s
+    assert claim.expires <= time.time() + unhurried.parts.settings.limits.ticket_life_s
 
 
-async def test_the_answer_comes_as_soon_as_the_tenant_is_made(patient: ControlPlane) -> None:
-    asking = asyncio.create_task(signed_up(patient))
-    row = await eventually_on_the_roll(patient, "aerzte")
-    await asyncio.to_thread(patient.finish, row.id)
+async def test_the_answer_comes_as_soon_as_the_tenant_is_made(unhurried: ControlPlane) -> None:
+    asking = asyncio.create_task(signed_up(unhurried))
+    row = await eventually_on_the_roll(unhurried, "aerzte")
+    await asyncio.to_thread(unhurried.finish, row.id)
     made = time.monotonic()
     await asking
     assert time.monotonic() - made < 5
@@ -106,10 +106,10 @@ async def test_a_tenant_that_cannot_be_made_is_answered_503_and_the_same_form_go
     assert fresh.workflows() == ["provision", "provision"]
 
 
-async def test_a_failure_while_the_newcomer_waits_is_told(patient: ControlPlane) -> None:
-    asking = asyncio.create_task(signed_up(patient))
-    row = await eventually_on_the_roll(patient, "aerzte")
-    await asyncio.to_thread(patient.fail, row.id)
+async def test_a_failure_while_the_newcomer_waits_is_told(unhurried: ControlPlane) -> None:
+    asking = asyncio.create_task(signed_up(unhurried))
+    row = await eventually_on_the_roll(unhurried, "aerzte")
+    await asyncio.to_thread(unhurried.fail, row.id)
     answer = await asking
     assert (answer.status_code, answer.json()["code"]) == (503, "signup_failed")
     assert "retry-after" in answer.headers
@@ -255,6 +255,7 @@ async def test_a_status_link_cannot_be_guessed_or_made_from_a_ticket(fresh: Cont
         assert (answer.status_code, answer.headers["content-type"]) == (404, "application/problem+json"), forged
 
 
+@pytest.mark.slow
 async def test_one_client_is_throttled_before_all_are(make_database: MakeDatabase) -> None:
     async with control_plane_on(make_database(), signups_per_minute=6) as control_plane:
         answers = [await signed_up(control_plane, slug=f"company-{number}") for number in range(4)]

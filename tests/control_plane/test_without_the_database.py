@@ -96,7 +96,7 @@ async def test_a_database_that_hangs_is_given_up_on(short: ControlPlane, control
         assert (ready.status_code, ready.json()["control_database"]) == (200, "down")
         answer = await asking
         assert (answer.status_code, answer.json()["code"]) == (503, "control_busy")
-        assert time.monotonic() - began < 5
+        assert time.monotonic() - began < 30
     assert (await staff.get("/admin/tenants")).status_code == 200
 
 

@@ -26,6 +26,7 @@ ASK_NO_HOME = {"get_front"}
 """Operations that send no statement."""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("mine", "theirs"), PAIRS)
 def test_the_database_alone_holds(proof: Proof, mine: str, theirs: str) -> None:
     matrix = proof.matrix(mine, theirs)
@@ -36,6 +37,7 @@ def test_the_database_alone_holds(proof: Proof, mine: str, theirs: str) -> None:
     assert len(silent) > len(outcome.done) / 2, "the ORM was not off"
 
 
+@pytest.mark.slow
 def test_every_statement_of_every_operation_says_whose_rows_it_means(proof: Proof) -> None:
     sent: dict[str, list[Sent]] = defaultdict(list)
     matrix = proof.matrix("pool", "pool")

@@ -132,7 +132,8 @@ def test_an_error_that_nobody_foresaw_leaves_no_row_in_the_log_or_the_answer(bre
     assert traces.found(breakable.platform, [canary]) == []
 
 
-@pytest.mark.parametrize("models", [["pool", "bridge"], pytest.param(["silo"], marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("models", [["pool", "bridge"], ["silo"]])
 def test_what_tenants_wrote_is_in_their_homes_alone(proof: Proof, models: list[str]) -> None:
     worlds = [proof.world(model, number) for model in models for number in (1, 2)]
     matrix = proof.matrix(models[0], models[-1])

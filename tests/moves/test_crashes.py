@@ -102,6 +102,7 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("provisioning.moves.applying.CHANGES_A_TRANSACTION", 7)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [1, 2, 3, 5, 8, 13, 21, 25, 30])
 def test_one_that_is_cut_off_is_followed_by_one_that_ends_it(
     back: tuple[Home, Home], tenant: UUID, cut_off: list[int], small: None, number: int

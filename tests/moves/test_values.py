@@ -65,6 +65,7 @@ CHANGES = {
 ALONE = "INSERT INTO things (tenant_id, id, name, big) VALUES (%(tenant)s, %(alone)s, 'alone', repeat('b', 9000))"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
 def test_a_change_arrives_whether_its_row_was_copied_or_streamed_and_flows_back(
     pair: tuple[Home, Home], tenant: UUID, change: str
@@ -106,6 +107,7 @@ def test_what_is_rolled_back_does_not_arrive_and_what_was_begun_before_the_copy_
         assert {row["name"] for row in there.rows(tenant)["things"]} == {"b"}
 
 
+@pytest.mark.slow
 def test_a_large_transaction_arrives_whole_or_not_at_all(
     pair: tuple[Home, Home], tenant: UUID, monkeypatch: pytest.MonkeyPatch
 ) -> None:

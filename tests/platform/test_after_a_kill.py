@@ -136,4 +136,4 @@ def test_no_time_is_lost_when_nothing_is_left(platform: Platform) -> None:
 
     leftovers.clear(platform.layout, [part], Lines())
 
-    assert time.monotonic() - began < 1
+    assert time.monotonic() - began < 5

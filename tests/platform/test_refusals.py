@@ -234,6 +234,7 @@ def test_a_platform_gets_as_many_open_files_as_there_may_be(running: Platform) -
     assert soft >= min(hard, 65536)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("port", ["0", "32768", "70000", "http"])
 def test_a_port_that_cannot_be_is_a_usage_error(place: Path, port: str) -> None:
     command = [sys.executable, "-m", "cli.main", "up", "--data", str(place / "data"), "--port", port]

@@ -69,6 +69,7 @@ def test_what_is_in_line_is_left_alone(platform: PlatformUnderTest) -> None:
     assert {name: (platform.settings.pooler_dir / name).stat().st_mtime_ns for name in FILES} == before
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "old", "new"),
     [
@@ -133,6 +134,7 @@ def test_files_are_whole_private_and_nothing_is_left_beside_them(platform: Platf
     assert {status.st_uid for status in there.values()} == {platform.data.stat().st_uid}
 
 
+@pytest.mark.slow
 def test_many_that_apply_at_once_take_turns(platform: PlatformUnderTest, spare: str) -> None:
     aliases = [spare, *(f"spare_{n}" for n in range(2, 6))]
 
@@ -178,6 +180,7 @@ def client(platform: PlatformUnderTest, database: str) -> psycopg.Connection[tup
     )
 
 
+@pytest.mark.slow
 def test_a_herd_of_clients_does_not_notice_reloads(
     platform: PlatformUnderTest, pool_tenant: TenantUnderTest, silo_tenant: TenantUnderTest
 ) -> None:

@@ -39,6 +39,7 @@ def otherwise(platform: PlatformUnderTest, statement: str, back: str) -> Iterato
             session.execute(text(back))
 
 
+@pytest.mark.slow
 def test_repeating_it_changes_nothing_whatever_a_first_start_would_build(platform: PlatformUnderTest) -> None:
     before = starts.everything(platform)
     bootstrap_again(platform, "0001")

@@ -39,6 +39,7 @@ from tests.service_user import as_service_user
 from tests.waiting import until
 
 
+@pytest.mark.slow
 @MODELS
 def test_a_closed_tenant_is_refused_by_route_and_home_and_can_be_had_back(
     platform: PlatformUnderTest, model: Model
@@ -71,6 +72,7 @@ def test_a_suspended_tenant_that_is_had_back_is_suspended(platform: PlatformUnde
     assert fence_of(tenant) == "suspended"
 
 
+@pytest.mark.slow
 @MODELS
 def test_when_its_grace_has_passed_nothing_of_it_is_left_and_all_of_its_neighbour(
     platform: PlatformUnderTest, model: Model
@@ -107,6 +109,7 @@ def back(tenant: TenantUnderTest) -> None:
     reopen(tenant, NOBODY)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("wishes", "steps", "ends"),
     [
@@ -130,6 +133,7 @@ def test_the_last_wish_counts_in_whatever_order_the_steps_run(
     assert (row_of(tenant).status, fence_of(tenant)) == ends
 
 
+@pytest.mark.slow
 def test_what_makes_a_tenant_active_does_not_revive_one_that_was_closed_since(platform: PlatformUnderTest) -> None:
     """The step was done and not recorded: whoever takes the work over does it again."""
     tenant = platform.tenant("pool")
@@ -170,6 +174,7 @@ def test_what_is_due_is_begun_with_once(platform: PlatformUnderTest) -> None:
     assert begun_of(platform, tenant) == []
 
 
+@pytest.mark.slow
 def test_an_erasing_that_failed_is_begun_with_again_later(platform: PlatformUnderTest) -> None:
     tenant = platform.tenant("pool")
     close(tenant, NOBODY, grace=AT_ONCE)

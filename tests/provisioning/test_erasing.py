@@ -48,6 +48,7 @@ def erasing_of(tenant: TenantUnderTest) -> Place:
     return place
 
 
+@pytest.mark.slow
 @MODELS
 def test_every_step_of_erasing_may_be_repeated(platform: PlatformUnderTest, model: Model) -> None:
     tenant = with_things(platform, model)
@@ -72,6 +73,7 @@ def test_workers_that_are_killed_ever_a_little_later_erase_it_in_the_end(
     assert left_of(platform, tenant.id, model, place) == tombstone(model)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [step.__name__ for step in SEQUENCES[ERASE]])
 @pytest.mark.parametrize("closed", [False, True], ids=["active", "closing"])
 def test_no_step_of_erasing_touches_a_tenant_that_is_not_to_be_erased(
@@ -103,6 +105,7 @@ def failed_at(platform: PlatformUnderTest, model: Model, steps: int) -> UUID:
     return tenant_id
 
 
+@pytest.mark.slow
 @MODELS
 @pytest.mark.parametrize("steps", range(len(SEQUENCES[PROVISION])))
 def test_of_one_that_failed_what_was_made_goes_too(platform: PlatformUnderTest, model: Model, steps: int) -> None:
@@ -176,6 +179,7 @@ def test_what_became_due_while_no_worker_ran_is_erased_when_one_does(shop: Platf
         assert left_of(shop, tenant.id, model, place) == tombstone(model)
 
 
+@pytest.mark.slow
 @MODELS
 def test_one_that_failed_and_is_had_back_can_be_made_again(platform: PlatformUnderTest, model: Model) -> None:
     tenant_id = failed_at(platform, model, len(SEQUENCES[PROVISION]) - 1)

@@ -137,6 +137,7 @@ def test_it_may_be_written_twice(platform: PlatformUnderTest) -> None:
     assert [path.name for path in folder.parent.glob(f"*{folder.name}*")] == [folder.name]
 
 
+@pytest.mark.slow
 def test_one_that_was_written_and_not_recorded_is_recorded(platform: PlatformUnderTest) -> None:
     tenant = platform.tenant("pool")
     export_id = wanted(tenant)
@@ -199,6 +200,7 @@ def test_a_large_one_needs_no_more_memory_than_a_small_one(platform: PlatformUnd
     assert needed[large.slug] < needed[small.slug] + 25_000_000
 
 
+@pytest.mark.slow
 def test_after_its_days_an_export_is_deleted_and_nothing_else(platform: PlatformUnderTest) -> None:
     tenant, handed_over = with_things(platform, Model.POOL), platform.data / f"handed-over-{uuid4().hex}"
     as_service_user(platform.data, os.mkdir, handed_over)
@@ -235,6 +237,7 @@ def test_one_without_a_home_has_nothing_to_export(platform: PlatformUnderTest, s
         with_status(tenant, Status.ACTIVE)
 
 
+@pytest.mark.slow
 def test_a_closing_tenant_can_be_exported_until_it_is_erased(platform: PlatformUnderTest) -> None:
     tenant = with_things(platform, Model.POOL)
     close(tenant, NOBODY)
@@ -247,6 +250,7 @@ def test_a_closing_tenant_can_be_exported_until_it_is_erased(platform: PlatformU
         as_service_user(platform.data, worker.carry_out, platform.settings, early, EXPORT)
 
 
+@pytest.mark.slow
 @MODELS
 def test_the_last_thing_before_it_is_erased_is_an_export(platform: PlatformUnderTest, model: Model) -> None:
     tenant = with_things(platform, model)
@@ -260,6 +264,7 @@ def test_the_last_thing_before_it_is_erased_is_an_export(platform: PlatformUnder
     assert len(lines(folder, "conversations")) == 4
 
 
+@pytest.mark.slow
 def test_without_its_last_export_it_is_not_erased(platform: PlatformUnderTest) -> None:
     tenant = with_things(platform, Model.BRIDGE)
     with platform.home_of(tenant) as home:
@@ -397,6 +402,7 @@ def link(folder: Path) -> None:
     (folder / "users.jsonl").symlink_to(folder.parent / "elsewhere")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("spoil", "words"),
     [
@@ -414,6 +420,7 @@ def test_what_is_not_as_the_manifest_says_is_named(whole: Path, spoil: Any, word
         manifest.verify(whole)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("text", ["", "{", "[]", "{}", '{"format": 1}', '{"format": 1, "files": 3}'])
 def test_a_damaged_manifest_is_named(whole: Path, text: str) -> None:
     (whole / "manifest.json").write_text(text)
@@ -421,6 +428,7 @@ def test_a_damaged_manifest_is_named(whole: Path, text: str) -> None:
         manifest.verify(whole)
 
 
+@pytest.mark.slow
 def test_a_newer_manifest_and_no_manifest_are_told_apart(whole: Path, tmp_path: Path) -> None:
     (whole / "manifest.json").write_text('{"format": 2}')
     with pytest.raises(NoExportError, match="format 2"):

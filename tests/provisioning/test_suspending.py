@@ -47,6 +47,7 @@ def states(tenant: TenantUnderTest) -> tuple[str, str]:
     return status, str(row[0])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("wishes", "steps", "ends"),
     [

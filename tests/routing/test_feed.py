@@ -77,7 +77,7 @@ def test_a_change_is_heard_at_once(platform: PlatformUnderTest, wire: Wire, tena
         until(lambda: roll.fresh_at > roll.snapshot.taken_at, what="the feed listens")
         roll.subscribe(heard.set)
         rename(tenant, "Heard")
-        assert heard.wait(10)
+        assert heard.wait(60)
         assert name_in(roll, tenant) == "Heard"
         assert roll.snapshot.by_slug[tenant.slug].name == "Heard"
 
@@ -87,7 +87,7 @@ def test_a_change_whose_notification_is_lost_is_seen_by_the_next_poll(
 ) -> None:
     with following(platform, wire, poll_s=0.2) as roll:
         unheard(tenant, "Polled")
-        until(lambda: name_in(roll, tenant) == "Polled", what="the poll sees it", deadline_s=10)
+        until(lambda: name_in(roll, tenant) == "Polled", what="the poll sees it")
 
 
 def test_without_a_poll_it_would_not_be_seen(platform: PlatformUnderTest, wire: Wire, tenant: TenantUnderTest) -> None:

@@ -37,7 +37,7 @@ async def frozen(
     pooler: ScratchPooler, roll: CountingRoll, tenant: TenantUnderTest, **limits: Any
 ) -> AsyncIterator[tuple[Road, list[asyncio.Task[bool]]]]:
     """A road with one connection, and visits that wait for the tenant to thaw."""
-    limits = {"client_connections": 1, "freeze_wait_s": 20.0, "connection_wait_s": 20.0, **limits}
+    limits = {"client_connections": 1, "freeze_wait_s": 120.0, "connection_wait_s": 120.0, **limits}
     async with road_over(pooler.platform, pooler.settings, roll=roll, **limits) as road:
         assert await who(road, tenant)
         set_fence(tenant, state="frozen")
@@ -91,7 +91,7 @@ async def test_who_has_waited_long_enough_is_told(
         began = time.monotonic()
         outcomes = await asyncio.gather(*visits, return_exceptions=True)
         assert {type(outcome) for outcome in outcomes} == {FrozenError}
-        assert time.monotonic() - began < 5
+        assert time.monotonic() - began < 60
         assert road.source.state.lent == 0
 
 
@@ -125,7 +125,7 @@ async def test_a_control_database_that_hangs_delays_no_thaw(
         roll.may_read.clear()
         try:
             set_fence(traveller, state="open")
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(60):
                 assert all(await asyncio.gather(*visits))
         finally:
             roll.may_read.set()

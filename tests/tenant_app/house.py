@@ -99,7 +99,7 @@ class House:
             pooler_dir=Path("/nonexistent"),
             master_key_file=Path("/nonexistent"),
             snapshot_file=Path("/nonexistent"),
-            limits=Limits(**{"client_connections": 20, "logins_per_minute": 1000, **limits}),
+            limits=Limits(**{"client_connections": 20, "connection_wait_s": 60, "logins_per_minute": 1000, **limits}),
         )
         roll = FixedRoll()
         road = Road(settings, keyring, cast(Roll, roll), revisions=inbox.revisions)

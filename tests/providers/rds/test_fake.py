@@ -88,6 +88,7 @@ def ask(cloud: Cloud) -> Iterator[dict[str, Any]]:
         yield answer
 
 
+@pytest.mark.slow
 def test_the_fake_answers_as_moto_does_in_every_field_that_it_has(answers: dict[str, list[dict[str, Any]]]) -> None:
     found = [
         difference

@@ -258,6 +258,7 @@ def test_stop_and_start_may_be_repeated(cloud: Cloud) -> None:
         assert provider.status(NAME).state is state
 
 
+@pytest.mark.slow
 def test_the_endpoint_may_lead_to_a_server_here(cloud: Cloud) -> None:
     with throwaway_server() as here:
         provider = cloud.provider(endpoints={INSTANCE: f"{here.host}:{here.port}"})
