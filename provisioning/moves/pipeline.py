@@ -75,7 +75,9 @@ class Pipeline:
         while self._pgconn.is_busy():
             if poll is None:
                 poll = select.poll()
-                poll.register(self._pgconn.socket, select.POLLIN)
+            # The server answers nothing before it has the whole of what is waiting here to be sent.
+            unsent = self._pgconn.flush()
+            poll.register(self._pgconn.socket, select.POLLIN | select.POLLOUT if unsent else select.POLLIN)
             if poll.poll(LOOK_S * 1000):
                 self._pgconn.consume_input()
             else:

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from uuid import UUID
 
+import psycopg
 import pytest
 
 from control_plane.domain.server import Server
 from control_plane.domain.tenant import Model
+from control_plane.doors import SOCKETS
 from provisioning.moves.comparing import Sum, differences, sums
 from provisioning.moves.copying import ignore_triggers, sizes
+from provisioning.moves.pipeline import Pipeline
 from provisioning.moves.places import freeze_view, log_end, source_of, target_of
 from provisioning.moves.sequences import advance_sequences
 from provisioning.moves.tables import tables_of
+from provisioning.roles import SUPERUSER
 from tests.moves.conftest import NewHome
 from tests.moves.homes import Home, metadata
 from tests.moves.moving import caught_up, differing, fill, moving, same, tables_between
@@ -55,6 +60,18 @@ def test_many_small_transactions_become_few_of_the_targets(pair: tuple[Home, Hom
         assert follower.applier.written == 301
         assert follower.applier.round_trips < 150
         assert same(here, there, tenant)
+
+
+def test_a_value_that_no_connection_takes_at_once_gets_through(other: Server) -> None:
+    waited = itertools.count(1)
+
+    def meanwhile() -> None:
+        assert next(waited) < 60, "neither side does anything"
+
+    with psycopg.connect(SOCKETS.dsn(other, "postgres", SUPERUSER)) as connection:
+        pipeline = Pipeline(connection, meanwhile)
+        pipeline.send(b"SELECT length($1::text)", [b"x" * 20_000_000], tag=b"SELECT 1")
+        pipeline.round_trip()
 
 
 def test_a_caught_up_stream_costs_the_target_nothing(pair: tuple[Home, Home], tenant: UUID) -> None:
