@@ -55,15 +55,22 @@ def free_port() -> int:
 
 def copyhold(*arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
     """Run the `copyhold` command and return what it printed."""
-    if arguments[0] in STAYING:
-        done = subprocess.run(
-            [*COPYHOLD, *arguments], timeout=300, text=True, capture_output=True, stdin=subprocess.DEVNULL, check=False
-        )
-    else:
-        done = run_command(*arguments)
+    done = copyhold_anew(*arguments, check=False) if arguments[0] in STAYING else run_command(*arguments)
     if check:
         done.check_returncode()
     return done
+
+
+def copyhold_anew(*arguments: str, check: bool = True, timeout_s: float = 300) -> subprocess.CompletedProcess[str]:
+    """The same as a program of its own, which takes a second to start."""
+    return subprocess.run(
+        [*COPYHOLD, *arguments],
+        check=check,
+        timeout=timeout_s,
+        text=True,
+        capture_output=True,
+        stdin=subprocess.DEVNULL,
+    )
 
 
 @dataclass(kw_only=True)

@@ -26,6 +26,8 @@ from control_plane.staff.roles import StaffRole
 from control_plane.tenants import relocating
 from tests.control_plane.house import UNKNOWN_ID, ControlPlane, server
 
+pytestmark = pytest.mark.slow
+
 NOT_KEPT = {"undo_window_s": 0}
 
 
@@ -210,7 +212,6 @@ async def test_what_passes_by_itself_is_waited_for(plane: ControlPlane) -> None:
     assert work(plane, run["id"]) == ["tenant-0", "tenant-1"]
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("call_off", [True, False])
 async def test_a_drain_that_is_cancelled_begins_no_more_and_calls_off_what_it_is_told_to(
     plane: ControlPlane, call_off: bool
@@ -238,7 +239,6 @@ async def test_a_server_that_takes_tenants_again_is_drained_no_more(plane: Contr
     assert (found["state"], found["reason"]) == ("cancelled", "alpha takes tenants again")
 
 
-@pytest.mark.slow
 async def test_servers_are_evened_out_and_then_left_alone(plane: ControlPlane) -> None:
     ops = plane.staff()
     for name in ("alpha", "gamma"):

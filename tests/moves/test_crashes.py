@@ -33,6 +33,8 @@ from tests.moves.conftest import NewHome
 from tests.moves.homes import Home
 from tests.moves.moving import caught_up, fill, moving, same, tables_between
 
+pytestmark = pytest.mark.slow
+
 KILL = """
 SELECT pg_terminate_backend(pid) FROM pg_stat_activity
  WHERE datname = current_database() AND usename = 'copyhold_mover' AND pid <> pg_backend_pid()
@@ -102,7 +104,6 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("provisioning.moves.applying.CHANGES_A_TRANSACTION", 7)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("number", [1, 2, 3, 5, 8, 13, 21, 25, 30])
 def test_one_that_is_cut_off_is_followed_by_one_that_ends_it(
     back: tuple[Home, Home], tenant: UUID, cut_off: list[int], small: None, number: int

@@ -36,6 +36,8 @@ from tests.moves.moving import caught_up, fill, moving, same, tables_between
 from tests.tenant_app.cluster import running_cluster
 from tests.waiting import until
 
+pytestmark = pytest.mark.slow
+
 SENDERS = "SELECT pid FROM pg_stat_activity WHERE backend_type = 'walsender' AND datname = current_database()"
 SLOTS = "SELECT slot_name FROM pg_replication_slots WHERE slot_name LIKE %(like)s"
 
@@ -140,7 +142,6 @@ def test_a_source_that_ends_the_stream_is_told_as_gone_and_its_slot_is_gone_too(
     until(lambda: here.ask(SLOTS, like=f"%{tenant.hex}") == [], what="the slot is gone")
 
 
-@pytest.mark.slow
 def test_a_server_that_is_stopped_is_told_as_gone(home: NewHome, things: Chain, tenant: UUID) -> None:
     there, cluster, ending = home(Model.SILO), ExitStack(), ExitStack()
     here = new_home(cluster.enter_context(running_cluster(wal_level="logical")), Model.POOL, tenant, things)
@@ -251,7 +252,6 @@ def back(pair: tuple[Home, Home], tenant: UUID) -> tuple[Home, Home]:
     return there, here
 
 
-@pytest.mark.slow
 def test_what_changes_in_the_new_home_flows_back_while_nobody_looks_and_while_somebody_does(
     back: tuple[Home, Home], tenant: UUID
 ) -> None:
@@ -351,7 +351,6 @@ def test_a_connection_has_the_settings_of_a_move_whatever_the_database_says(pair
     assert shown["wal_sender_timeout"] == ("1min",)
 
 
-@pytest.mark.slow
 def test_whoever_waits_is_told_while_the_source_is_never_quiet(
     pair: tuple[Home, Home], tenant: UUID, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -50,6 +50,7 @@ async def frozen(
         await asyncio.gather(*visits, return_exceptions=True)
 
 
+@pytest.mark.slow
 async def test_who_waits_for_a_thaw_holds_no_connection(
     pooler: ScratchPooler, roll: CountingRoll, traveller: TenantUnderTest, pool_tenant: TenantUnderTest
 ) -> None:

@@ -23,7 +23,7 @@ def clouds() -> Iterator[dict[str, Cloud]]:
         yield {"moto": cloud_of(moto), "fake": cloud_of(moto, fake)}
 
 
-@pytest.fixture(params=["moto", "fake"])
+@pytest.fixture(params=[pytest.param("moto", marks=pytest.mark.slow), "fake"])
 def cloud(request: pytest.FixtureRequest, clouds: dict[str, Cloud]) -> Cloud:
     """An empty AWS: the same test runs on each."""
     chosen = clouds[request.param]
