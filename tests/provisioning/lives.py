@@ -329,6 +329,7 @@ class Foretell(Life):
                 "tests",
                 model=Model.SILO,
                 server=None,
+                database=None,
                 undo_window=timedelta(hours=1),
                 allow_freeze=False,
                 full_at=settings.limits.full_at,
