@@ -13,8 +13,10 @@ from xdist.scheduler import LoadFileScheduling
 
 from tests.platform_under_test import PlatformUnderTest, TenantUnderTest, running_platform
 
-# Tests send it to what they start. Whoever runs them in a shell's background has it ignored, and children inherit that.
+# Tests send them to what they start. Whoever runs them in a shell's background, or by nohup, has one of them ignored, and
+# children inherit that.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 # How long an example takes says how busy the machine is, and nothing of what is tried.
 settings.register_profile("busy", deadline=None, suppress_health_check=[HealthCheck.too_slow])
