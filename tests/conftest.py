@@ -13,8 +13,8 @@ from xdist.scheduler import LoadFileScheduling
 
 from tests.platform_under_test import PlatformUnderTest, TenantUnderTest, running_platform
 
-# Tests send them to what they start. Whoever runs them in a shell's background, or by nohup, has one of them ignored, and
-# children inherit that.
+# Tests send them to what they start. Whoever runs them in a shell's background, or by nohup, has one of them ignored,
+# and children inherit that.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
