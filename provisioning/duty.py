@@ -1,10 +1,19 @@
-"""Working beside people who wait: long work on a tenant's rows rests after each piece of it, in proportion."""
+"""Working beside people who wait: long work on a tenant's rows rests after each piece of it, in proportion.
+
+Where a server runs on this machine, its processes that do the work give way to all others besides.
+"""
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
 
+from provisioning.roles import MOVER, Connection
+
+NICENESS = 10
 REST_MAX_S = 2.0
 """At a time: a piece that waited long for a lock has cost nobody anything."""
 
@@ -24,8 +33,11 @@ class Duty:
         self._clock, self._sleep = clock, sleep
         self._since = clock()
 
-    def begin(self) -> None:
-        """What has passed until now was no work."""
+    def begin(self, *connections: Connection) -> None:
+        """What has passed until now was no work. From now on those connections do it, and nothing that is urgent."""
+        if self._rests:
+            for connection in connections:
+                give_way(connection)
         self._since = self._clock()
 
     def rest(self) -> None:
@@ -37,6 +49,15 @@ class Duty:
     def hurried(self) -> Duty:
         """At twice the share: for work that did not get ahead of what comes to it."""
         return Duty(min(1.0, 2 * self._share), clock=self._clock, sleep=self._sleep)
+
+
+def give_way(connection: Connection) -> None:
+    """Have the server's process of a direct connection of the mover's yield to others; only where it is one of ours."""
+    process = connection.info.backend_pid
+    with suppress(OSError):
+        # Behind a socket there may be another machine's, or another container's, numbers.
+        if f" {MOVER} ".encode() in Path(f"/proc/{process}/cmdline").read_bytes():
+            os.setpriority(os.PRIO_PROCESS, process, NICENESS)
 
 
 def at_once() -> Duty:

@@ -44,7 +44,7 @@ def erase_rows_over(mover: Connection, schema: str, tenant_id: UUID, duty: Duty 
         return
     mover.execute("SET session_replication_role = replica")
     duty = duty or at_once()
-    duty.begin()
+    duty.begin(mover)
     for table in tables_in(mover, schema):
         some = _SOME.format(
             table=sql.Identifier(schema, table), tenant=sql.Identifier(TENANT_ID), most=sql.Literal(BATCH_ROWS)

@@ -51,7 +51,7 @@ def sums(
         return {}
     found, duty = [Sum() for _ in tables], duty or at_once()
     hashes = sql.SQL(" UNION ALL ").join(_hashes(*each, schema, tenant_id) for each in enumerate(tables))
-    duty.begin()
+    duty.begin(connection)
     # Row by row, since a sum made by the server keeps a processor busy to its end, whoever else may wait for one.
     with connection.cursor() as cursor, cursor.copy(_OUT.format(hashes)) as rows:
         rows.set_types(["int2", "int8"])

@@ -121,7 +121,7 @@ def copy_rows(
     require_empty(target, schemas[1], tables, tenant_id)
     counter, duty = _Counter(tell), duty or at_once()
     for table in tables:
-        duty.begin()
+        duty.begin(source, target)
         with target.meanwhile(partial(counter.add, table.name, 0)):
             _copy_table(source, target, schemas, table, tenant_id, counter, duty)
         counter.tell(table.name)

@@ -10,6 +10,7 @@ from control_plane.registry import fleet
 from control_plane.registry.engine import transaction
 from control_plane.registry.tables import TargetRow
 from provisioning.building import Place
+from provisioning.duty import give_way
 from provisioning.estate import Estate
 from provisioning.moves.copying import Size, sizes
 from provisioning.moves.errors import UnmovableError, at_source, at_target
@@ -95,6 +96,7 @@ def _unmovable(estate: Estate, source: Place, mover: Connection) -> str | None:
 
 def _by_table(estate: Estate, source: Place, mover: Connection, tenant_id: UUID) -> dict[str, Size]:
     tables = tables_of(mover, source.home.schema, estate.app.metadata)
+    give_way(mover)
     found = sizes(mover, source.home.schema, tables, tenant_id)
     filled = [(name, size) for name, size in found.items() if size.rows]
     return dict(sorted(filled, key=lambda each: -each[1].bytes))

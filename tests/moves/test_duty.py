@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from uuid import UUID
 
@@ -10,10 +11,11 @@ import pytest
 from control_plane.domain.server import Server
 from control_plane.domain.tenant import Model
 from provisioning import erasing
-from provisioning.duty import REST_MAX_S, Duty
+from provisioning.duty import NICENESS, REST_MAX_S, Duty
 from provisioning.moves import comparing, copying, following
 from provisioning.moves.places import source_of, target_of
 from provisioning.moves.ways import erase_tenant
+from provisioning.roles import Connection
 from tests.moves.conftest import NewHome
 from tests.moves.moving import caught_up, fill, moving, same, tables_between
 
@@ -78,6 +80,20 @@ def test_who_does_not_get_ahead_hurries_up_to_all_of_the_time() -> None:
         duty = duty.hurried()
         rests, watch.rests = [*rests, *watch.rests], []
     assert rests == [pytest.approx(0.3), pytest.approx(0.1)]
+
+
+def test_what_rests_gives_way_at_its_server_and_what_somebody_waits_for_does_not(home: NewHome) -> None:
+    here = home(Model.POOL)
+
+    def niceness(connection: Connection) -> int:
+        return os.getpriority(os.PRIO_PROCESS, connection.info.backend_pid)
+
+    with source_of(here.place) as resting, source_of(here.place) as urgent, here.superuser() as stranger:
+        Watch().duty(0.5).begin(resting, stranger)
+        Watch().duty(1.0).begin(urgent)
+        assert niceness(resting) == NICENESS
+        # By its number alone it might be anybody's process: only the mover's own are touched.
+        assert niceness(urgent) == niceness(stranger) == os.getpriority(os.PRIO_PROCESS, 0)
 
 
 def test_applying_rests_after_each_piece_and_is_as_whole(
