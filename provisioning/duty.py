@@ -29,21 +29,26 @@ class Duty:
         sleep: Callable[[float], object] = time.sleep,
     ) -> None:
         """`share` from above 0 to 1, which is without a rest."""
-        self._share, self._rests = share, 1 / share - 1
+        self._share, self._ratio = share, 1 / share - 1
         self._clock, self._sleep = clock, sleep
         self._since = clock()
 
+    @property
+    def rests(self) -> bool:
+        """Whether it ever does: if not, somebody waits for the end."""
+        return self._ratio > 0
+
     def begin(self, *connections: Connection) -> None:
         """What has passed until now was no work. From now on those connections do it, and nothing that is urgent."""
-        if self._rests:
+        if self.rests:
             for connection in connections:
                 give_way(connection)
         self._since = self._clock()
 
     def rest(self) -> None:
         """A piece is done, since the last rest or `begin`. To be called every few milliseconds of work."""
-        if self._rests:
-            self._sleep(min((self._clock() - self._since) * self._rests, REST_MAX_S))
+        if self.rests:
+            self._sleep(min((self._clock() - self._since) * self._ratio, REST_MAX_S))
             self.begin()
 
     def hurried(self) -> Duty:

@@ -125,14 +125,20 @@ def copy_rows(
         with target.meanwhile(partial(counter.add, table.name, 0)):
             _copy_table(source, target, schemas, table, tenant_id, counter, duty)
         counter.tell(table.name)
+    _analyze(target, schemas[1], tables, counter, slowly=duty.rests)
+    return Size(rows=counter.rows, bytes=counter.bytes)
+
+
+def _analyze(target: Listening, schema: str, tables: Iterable[Table], counter: _Counter, *, slowly: bool) -> None:
     with at_target(target):
         # Somebody else's ANALYZE of a large table may take a while, and nobody waits behind this one.
-        target.execute("SET lock_timeout = 0; SET vacuum_cost_delay = '1ms'")
+        target.execute("SET lock_timeout = 0")
+        if slowly:
+            target.execute("SET vacuum_cost_delay = '1ms'")
         for table in tables:
             with target.meanwhile(partial(counter.add, table.name, 0)):
-                target.execute(sql.SQL("ANALYZE {}").format(sql.Identifier(schemas[1], table.name)))
+                target.execute(sql.SQL("ANALYZE {}").format(sql.Identifier(schema, table.name)))
         target.execute("RESET lock_timeout; RESET vacuum_cost_delay")
-    return Size(rows=counter.rows, bytes=counter.bytes)
 
 
 @dataclass
