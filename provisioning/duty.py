@@ -1,6 +1,6 @@
 """Working beside people who wait: long work on a tenant's rows rests after each piece of it, in proportion.
 
-Where a server runs on this machine, its processes that do the work give way to all others besides.
+Where a server is reached by a socket of this machine, its processes that do the work give way to all others besides.
 """
 
 from __future__ import annotations
@@ -57,10 +57,15 @@ class Duty:
 
 
 def give_way(connection: Connection) -> None:
-    """Have the server's process of a direct connection of the mover's yield to others; only where it is one of ours."""
+    """Have the server's process of a direct connection of the mover's yield to others; only where it is one of ours.
+
+    Another machine's processes have the same numbers: one that is reached by TCP is left alone, wherever it is.
+    """
+    if not connection.info.host.startswith("/"):
+        return
     process = connection.info.backend_pid
     with suppress(OSError):
-        # Behind a socket there may be another machine's, or another container's, numbers.
+        # Behind a socket there may be another container's numbers.
         if f" {MOVER} ".encode() in Path(f"/proc/{process}/cmdline").read_bytes():
             os.setpriority(os.PRIO_PROCESS, process, NICENESS)
 

@@ -15,9 +15,10 @@ from provisioning.duty import NICENESS, REST_MAX_S, Duty
 from provisioning.moves import comparing, copying, following
 from provisioning.moves.places import source_of, target_of
 from provisioning.moves.ways import erase_tenant
-from provisioning.roles import Connection
+from provisioning.roles import MOVER, Connection
 from tests.moves.conftest import NewHome
 from tests.moves.moving import caught_up, fill, moving, same, tables_between
+from tests.servers.remote import remote_server
 
 FILLS = 5
 DELAY_NOW = """
@@ -89,18 +90,29 @@ def test_who_does_not_get_ahead_hurries_up_to_all_of_the_time() -> None:
     assert rests == [pytest.approx(0.3), pytest.approx(0.1)]
 
 
+def niceness(connection: Connection) -> int:
+    return os.getpriority(os.PRIO_PROCESS, connection.info.backend_pid)
+
+
 def test_what_rests_gives_way_at_its_server_and_what_somebody_waits_for_does_not(home: NewHome) -> None:
     here = home(Model.POOL)
-
-    def niceness(connection: Connection) -> int:
-        return os.getpriority(os.PRIO_PROCESS, connection.info.backend_pid)
-
     with source_of(here.place) as resting, source_of(here.place) as urgent, here.superuser() as stranger:
         Watch().duty(0.5).begin(resting, stranger)
         Watch().duty(1.0).begin(urgent)
         assert niceness(resting) == NICENESS
         # By its number alone it might be anybody's process: only the mover's own are touched.
         assert niceness(urgent) == niceness(stranger) == os.getpriority(os.PRIO_PROCESS, 0)
+
+
+@pytest.mark.slow
+def test_a_process_that_is_reached_by_tcp_is_left_alone() -> None:
+    """By its number it might be any process of this machine: of another mover's too."""
+    with remote_server() as server:
+        with server.superuser() as superuser:
+            superuser.execute(f"GRANT CONNECT ON DATABASE postgres TO {MOVER}")
+        with server.connect(MOVER) as connection:
+            Watch().duty(0.5).begin(connection)
+            assert niceness(connection) == os.getpriority(os.PRIO_PROCESS, 0)
 
 
 def test_applying_rests_after_each_piece_and_is_as_whole(
