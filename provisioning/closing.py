@@ -134,7 +134,7 @@ def erase_home(estate: Estate, tenant_id: UUID) -> None:
     if place.home.model == Model.BRIDGE:
         erasing.drop_schema(estate.doors, place.server, database, place.home.schema)
     else:
-        erasing.erase_rows(estate.doors, place.server, database, place.home.schema, tenant_id, estate.duty())
+        erasing.erase_rows(estate.doors, place.server, database, place.home.schema, tenant_id, duty=estate.duty())
     erasing.drop_fence(estate.doors, place.server, database, tenant_id)
 
 

@@ -25,7 +25,7 @@ _PATIENTLY = sql.SQL("SET lock_timeout = {}").format(sql.Literal(f"{LOCK_TIMEOUT
 
 
 def erase_rows(
-    doors: Doors, server: Server, database: str, schema: str, tenant_id: UUID, duty: Duty | None = None
+    doors: Doors, server: Server, database: str, schema: str, tenant_id: UUID, *, duty: Duty | None = None
 ) -> None:
     """Delete the tenant's rows from every table of a schema that tenants share, some at a time, each time committed.
 
@@ -34,10 +34,10 @@ def erase_rows(
     """
     with connect(doors.dsn(server, database, MOVER)) as mover:
         mover.execute(_PATIENTLY)
-        erase_rows_over(mover, schema, tenant_id, duty)
+        erase_rows_over(mover, schema, tenant_id, duty=duty)
 
 
-def erase_rows_over(mover: Connection, schema: str, tenant_id: UUID, duty: Duty | None = None) -> None:
+def erase_rows_over(mover: Connection, schema: str, tenant_id: UUID, *, duty: Duty | None = None) -> None:
     """The same over a connection of the mover's, which checks no references from then on."""
     if mover.execute(_MAY_LEAVE_OUT_CHECKS).fetchone() != (True,):
         _erase_at_once(mover, schema, tenant_id)

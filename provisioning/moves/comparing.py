@@ -41,7 +41,7 @@ class Difference:
 
 
 def sums(
-    connection: Connection, schema: str, tables: Sequence[Table], tenant_id: UUID, duty: Duty | None = None
+    connection: Connection, schema: str, tables: Sequence[Table], tenant_id: UUID, *, duty: Duty | None = None
 ) -> dict[str, Sum]:
     """By table; in one query, so of one moment, and of that of `places.freeze_view` where that came before.
 

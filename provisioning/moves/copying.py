@@ -110,6 +110,7 @@ def copy_rows(
     schemas: tuple[str, str],
     tables: Sequence[Table],
     tenant_id: UUID,
+    *,
     tell: Tell = lambda _: None,
     duty: Duty | None = None,
 ) -> Size:

@@ -36,7 +36,7 @@ def under_freeze(
         with at_source(old):
             freeze_view(old)
         try:
-            copy_rows(old, new, schemas, tables, tenant_id, tell)
+            copy_rows(old, new, schemas, tables, tenant_id, tell=tell)
         finally:
             with suppress(psycopg.Error):
                 old.rollback()

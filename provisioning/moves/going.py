@@ -77,18 +77,9 @@ def carry_over(estate: Estate, inside: Inside, move_id: UUID) -> None:
             compare_first=_is_small(source, tables, trip.tenant_id),
         )
         if trip.recipe is Recipe.FREEZE:
-            _record(held, trip, _carry_frozen(work, check))
-            return
-        telling = check.copied, check.waits_for
-        with way_there(source, target, tables, trip.tenant_id, *telling, estate.duty()) as follower:
-            check.tell()
-            _phase(held, move_id, Phase.FOLLOWING)
-            if trip.window_s:
-                with source_of(source) as watcher:
-                    catch_up(follower, watcher, check, estate.duty())
-                prepare_way_back(target, tables, trip.tenant_id, waiting=partial(_pumped, follower, check))
-            _phase(held, move_id, Phase.FREEZING)
-            _record(held, trip, hand_over(work, by_stream(follower, trip, check, estate.duty())))
+            _carry_frozen(work, check)
+        else:
+            _carry_streaming(work, check)
 
 
 def arrive(estate: Estate, move_id: UUID) -> None:
@@ -157,7 +148,30 @@ def arrive_back(estate: Estate, move_id: UUID) -> None:
             _arrived(session, row, "tenant.moved_back", trip)
 
 
-def _carry_frozen(work: HandOver, check: _Check) -> Outcome:
+def _carry_streaming(work: HandOver, check: _Check) -> None:
+    """Copy the tenant while it works, have its changes follow, switch it."""
+    estate, held, trip = work.estate, work.held, work.trip
+    source, target = end_of(estate, work.old), end_of(estate, work.new)
+    with way_there(
+        source,
+        target,
+        work.tables,
+        trip.tenant_id,
+        tell=check.copied,
+        waiting=check.waits_for,
+        duty=estate.duty(),
+    ) as follower:
+        check.tell()
+        _phase(held, trip.id, Phase.FOLLOWING)
+        if trip.window_s:
+            with source_of(source) as watcher:
+                catch_up(follower, watcher, check, estate.duty())
+            prepare_way_back(target, work.tables, trip.tenant_id, waiting=partial(_pumped, follower, check))
+        _phase(held, trip.id, Phase.FREEZING)
+        _record(held, trip, hand_over(work, by_stream(follower, trip, check, estate.duty())))
+
+
+def _carry_frozen(work: HandOver, check: _Check) -> None:
     """Freeze the tenant, copy it, switch it: once, for whoever asked has agreed to one wait."""
     trip, new = work.trip, end_of(work.estate, work.new)
     if trip.window_s:
@@ -168,7 +182,8 @@ def _carry_frozen(work: HandOver, check: _Check) -> Outcome:
     bringing = under_freeze(schemas, work.tables, trip.tenant_id, tell=check.copied, check=check)
     bound_s = work.estate.settings.limits.frozen_copy_s
     with tried_once(work.held, trip.id):
-        return hand_over(replace(work, compare_first=True, bound_s=bound_s), bringing)
+        outcome = hand_over(replace(work, compare_first=True, bound_s=bound_s), bringing)
+    _record(work.held, trip, outcome)
 
 
 def _is_small(lives_in: End, tables: Sequence[Table], tenant_id: UUID) -> bool:
@@ -225,7 +240,7 @@ def _begin_anew(held: Held, trip: Trip, estate: Estate) -> None:
         raise BrokenOffError
     if trip.phase is not Phase.PREPARING:
         clear_ways(estate, trip)
-        erase_tenant(target, trip.tenant_id, estate.duty())
+        erase_tenant(target, trip.tenant_id, duty=estate.duty())
     with held.transaction() as session:
         row, _ = read_locked(session, trip.id)
         refuse_if_cancelled(row)

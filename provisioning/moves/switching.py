@@ -280,9 +280,9 @@ def _last_changes(work: HandOver, bringing: Bringing, hands: _Hands) -> Sequence
 def _compared(work: HandOver, hands: _Hands, duty: Duty) -> Sequence[Difference]:
     tenant_id = work.trip.tenant_id
     with at_source(hands.old_view):
-        here = sums(hands.old_view, work.old.home.schema, work.tables, tenant_id, duty)
+        here = sums(hands.old_view, work.old.home.schema, work.tables, tenant_id, duty=duty)
     with at_target(hands.new_view):
-        there = sums(hands.new_view, work.new.home.schema, work.tables, tenant_id, duty)
+        there = sums(hands.new_view, work.new.home.schema, work.tables, tenant_id, duty=duty)
     return differences(here, there)
 
 

@@ -192,5 +192,5 @@ def _drop(estate: Estate, place: Place, tenant_id: UUID) -> None:
         if place.home.model == Model.BRIDGE:
             erasing.drop_schema(estate.doors, place.server, name, schema)
         else:
-            erasing.erase_rows_over(mover, schema, tenant_id, estate.duty())
+            erasing.erase_rows_over(mover, schema, tenant_id, duty=estate.duty())
         fences.drop(mover, tenant_id)

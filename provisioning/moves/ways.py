@@ -44,6 +44,7 @@ def way_there(
     target: Place,
     tables: Sequence[Table],
     tenant_id: UUID,
+    *,
     tell: Tell = lambda _: None,
     waiting: Waiting = lambda _: None,
     duty: Duty | None = None,
@@ -61,7 +62,8 @@ def way_there(
             slot = create_slot(stream.connection, watcher, name, temporary=True, snapshot=True, waiting=waiting)
             assert slot.snapshot is not None
             with snapshot_of(source, slot.snapshot) as reading, target_of(target) as writing:
-                copy_rows(reading, writing, (source.schema, target.schema), tables, tenant_id, tell, duty)
+                schemas = source.schema, target.schema
+                copy_rows(reading, writing, schemas, tables, tenant_id, tell=tell, duty=duty)
                 with at_target(writing):
                     progress.begin(writing, name, slot.start)
             with Follower.opened(stream, name, source.schema, target, tables, tenant_id) as follower:
@@ -135,14 +137,14 @@ def serve(lives_in: Place, tenant_id: UUID, epoch: int) -> None:
             fences.thaw(connection, tenant_id, epoch)
 
 
-def erase_tenant(place: Place, tenant_id: UUID, duty: Duty | None = None) -> None:
+def erase_tenant(place: Place, tenant_id: UUID, *, duty: Duty | None = None) -> None:
     """Delete the tenant's rows there, some at a time, each time committed; repeatable.
 
     Nothing may stream them away: the way from there is cleared first. Whoever works on the tenant's move still is
     ended, else rows that are on their way would come after it.
     """
     with target_alone(place) as connection, at_target(connection):
-        erase_rows_over(connection, place.schema, tenant_id, duty)
+        erase_rows_over(connection, place.schema, tenant_id, duty=duty)
 
 
 def _clear(source: Place, target: Place, name: str) -> None:

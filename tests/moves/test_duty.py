@@ -80,7 +80,7 @@ def test_what_was_no_work_is_not_rested_from_and_no_rest_is_longer_than_the_long
 def test_who_does_not_get_ahead_hurries_up_to_all_of_the_time() -> None:
     watch = Watch()
     duty = watch.duty(0.25)
-    rests = []
+    rests: list[float] = []
     for _ in range(4):
         duty.begin()
         watch.now += 0.1
@@ -151,9 +151,9 @@ def test_copying_comparing_and_deleting_rest_after_each_piece(
         schemas = here.schema, there.schema
         assert rests_of(lambda duty: copying.copy_rows(source, target, schemas, tables, tenant, duty=duty)) >= rows
     with source_of(here.place) as source:
-        assert rests_of(lambda duty: comparing.sums(source, here.schema, tables, tenant, duty)) == rows
+        assert rests_of(lambda duty: comparing.sums(source, here.schema, tables, tenant, duty=duty)) == rows
     # Rows of several partitions that lie at the same place there go together.
-    assert rows - FILLS <= rests_of(lambda duty: erase_tenant(there.place, tenant, duty)) <= rows
+    assert rows - FILLS <= rests_of(lambda duty: erase_tenant(there.place, tenant, duty=duty)) <= rows
     assert not any(there.rows(tenant).values())
 
 

@@ -389,4 +389,4 @@ def test_a_copy_that_waits_for_a_lock_hears_that_it_is_called_off(home: NewHome,
     with there.superuser() as others, others.transaction(force_rollback=True):
         others.execute("LOCK TABLE feelings IN SHARE MODE")
         with pytest.raises(CalledOffError), source_of(here.place) as source, target_of(there.place) as target:
-            copy_rows(source, target, schemas, tables, tenant, tell)
+            copy_rows(source, target, schemas, tables, tenant, tell=tell)

@@ -82,12 +82,14 @@ def hold(reach: Reach) -> None:
             reach(tenant_id, Phase.FREEZING)
         return since
 
-    def copied(source: Any, target: Any, schemas: Any, tables: Any, tenant_id: UUID, tell: Any, *others: Any) -> Any:
+    def copied(
+        source: Any, target: Any, schemas: Any, tables: Any, tenant_id: UUID, *, tell: Any, **others: Any
+    ) -> Any:
         def telling(progress: Any) -> None:
             tell(progress)
             reach(tenant_id, Phase.COPYING)
 
-        return copy_rows(source, target, schemas, tables, tenant_id, telling, *others)
+        return copy_rows(source, target, schemas, tables, tenant_id, tell=telling, **others)
 
     moves.holding, fences.freeze = held, frozen  # type: ignore[assignment]
     ways.copy_rows = copied  # type: ignore[attr-defined, assignment]
