@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import partial
@@ -13,29 +14,33 @@ import uvicorn
 from starlette.applications import Starlette
 from starlette.types import ASGIApp
 
+from cli.marks import marked_ready
 from cli.wiring import Platform, open_platform
 from control_plane.api.app import ControlParts, create_control_app
 from control_plane.api.dismissal import Dismissing
 from control_plane.api.dispatch import ByHost
+from control_plane.domain.errors import SetupError
 from control_plane.log import configure_logging
 from control_plane.registry import processes
 from control_plane.routing.announcing import Announcer
 from control_plane.routing.feed import Roll
 from control_plane.routing.road import Road
+from control_plane.settings import Settings
 from migrations.fleet import gate
 
 DRAIN_S = 10
 BACKLOG = 2048
 
 
-def run_api(data: Path | None) -> None:
-    """Serve until SIGTERM or SIGINT; requests in flight are finished."""
+def run_api(data: Path | None, number: int = 1) -> None:
+    """Serve until SIGTERM or SIGINT, as the API process of that number; requests in flight are finished.
+
+    SetupError when it cannot listen. Others of this user may listen on the same port before, beside and after it.
+    """
     configure_logging()
-    with open_platform(data) as platform:
+    with open_platform(data, number) as platform, _entrance(platform.settings) as entrance:
         config = uvicorn.Config(
             create_app(platform),
-            host=platform.settings.http_host,
-            port=platform.settings.http_port,
             lifespan="on",
             access_log=False,
             log_level="warning",
@@ -44,7 +49,21 @@ def run_api(data: Path | None) -> None:
             backlog=BACKLOG,
             timeout_graceful_shutdown=DRAIN_S,
         )
-        uvicorn.Server(config).run()
+        uvicorn.Server(config).run(sockets=[entrance])
+
+
+def _entrance(settings: Settings) -> socket.socket:
+    """Bound, and not listening yet: nobody is to wait for a process that still starts."""
+    host, port = settings.http_host, settings.http_port
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        entrance = socket.socket(family, kind, protocol)
+        entrance.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        entrance.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        entrance.bind(address)
+    except OSError as error:
+        raise SetupError(f"cannot listen on {host}, port {port}: {error.strerror}") from error
+    return entrance
 
 
 def create_app(platform: Platform) -> ASGIApp:
@@ -91,7 +110,8 @@ async def _lifespan(platform: Platform, older: frozenset[str], app: Starlette) -
         app.state.control = create_control_app(parts)
         app.state.tenant = Dismissing(platform.app.create_asgi(road), roll, settings.base_domain)
         _settle_garbage()
-        yield
+        with marked_ready(settings.ready_file):
+            yield
     finally:
         await road.close()
         await asyncio.to_thread(announcer.stop)

@@ -104,7 +104,7 @@ class Platform:
         return Estate(settings=self.settings, engine=self.engine, keyring=self.keyring, app=self.app)
 
 
-def settings_for(data: Path | None) -> Settings:
+def settings_for(data: Path | None, api: int | None = None) -> Settings:
     """The settings of the platform in `data`, else those of COPYHOLD_* variables, else of the usual folder.
 
     As root, this process becomes the folder's owner for good.
@@ -113,18 +113,18 @@ def settings_for(data: Path | None) -> Settings:
         return Settings.from_environment()
     folder = data_folder(data)
     drop_to_owner(folder)
-    return Layout.open(folder).settings()
+    return Layout.open(folder).settings(api)
 
 
 @contextmanager
-def open_platform(data: Path | None) -> Iterator[Platform]:
-    """The platform, its connections closed at the end of the block.
+def open_platform(data: Path | None, api: int | None = None) -> Iterator[Platform]:
+    """The platform, its connections closed at the end of the block; `api` is the number of an API process.
 
     PlatformDownError, saying what to do, when control database or pooler do not answer inside the block;
     OtherVersionError when the control database lacks tables or columns that this version knows.
     """
     actor = acting_person()  # before this process becomes the platform's own user
-    settings = settings_for(data)
+    settings = settings_for(data, api)
     engine = control_engine(settings.control_dsn, timeout_s=settings.limits.control_timeout_s)
     platform = Platform(settings=settings, engine=engine, keyring=open_keyring(settings), actor=actor)
     try:

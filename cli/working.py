@@ -6,6 +6,7 @@ import signal
 import threading
 from pathlib import Path
 
+from cli.marks import marked_ready
 from cli.wiring import open_platform
 from control_plane.log import configure_logging
 from provisioning import worker
@@ -18,9 +19,5 @@ def run_worker(data: Path | None) -> None:
         ended = threading.Event()
         for ending in (signal.SIGTERM, signal.SIGINT):
             signal.signal(ending, lambda *_: ended.set())
-        ready = platform.settings.ready_file
-        if ready is not None:
-            ready.write_text("ready\n")
-        ended.wait()
-        if ready is not None:
-            ready.unlink(missing_ok=True)
+        with marked_ready(platform.settings.ready_file):
+            ended.wait()

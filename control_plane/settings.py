@@ -123,7 +123,7 @@ class Settings(BaseSettings):
     export_days: Annotated[int | None, Field(ge=1)] = None
     """After so many days a worker deletes what was written to `export_dir`; without a number, nobody does."""
     ready_file: Path | None = None
-    """Written by a worker once it takes work."""
+    """Written by a worker once it takes work, and by an API process once it can serve."""
     http_host: str = "127.0.0.1"
     http_port: Annotated[int, Field(ge=1, lt=32768)] = 8080
     base_domain: str = "localhost"

@@ -22,6 +22,7 @@ from provisioning.providers.local import ClusterShape, LocalProvider
 FORMAT = 1
 DEFAULT_HOST = "127.0.0.1"
 DEFAULT_PORT = 8080
+API_PROCESSES_MAX = 16
 SERVERS = ("control", "alpha", "beta")
 CLUSTER_PORTS: Mapping[str, int] = MappingProxyType({"control": 6001, "alpha": 6002, "beta": 6003})
 MAX_CONNECTIONS = {"control": 100, "alpha": 200, "beta": 1100}
@@ -63,6 +64,8 @@ class Layout:
     data: Path
     host: str = DEFAULT_HOST
     port: int = DEFAULT_PORT
+    api_processes: int = 1
+    """That answer on this port together, up to API_PROCESSES_MAX."""
     cluster_ports: Mapping[str, int] = field(default_factory=lambda: CLUSTER_PORTS)
 
     @classmethod
@@ -92,9 +95,14 @@ class Layout:
                 _refuse_a_foreign_folder(layout.sockets, data.stat().st_uid)
         return layout
 
-    def listening(self, *, host: str | None, port: int | None) -> Layout:
-        """The same platform with HTTP elsewhere, where asked for; `save` makes that last."""
-        return replace(self, host=host or self.host, port=port or self.port)
+    def listening(self, *, host: str | None, port: int | None, api_processes: int | None = None) -> Layout:
+        """The same platform with HTTP elsewhere, or by more processes, where asked for; `save` makes that last."""
+        return replace(
+            self,
+            host=host or self.host,
+            port=port or self.port,
+            api_processes=api_processes or self.api_processes,
+        )
 
     def save(self) -> None:
         """Write platform.json. Only while holding the platform's lock."""
@@ -144,7 +152,11 @@ class Layout:
 
     @property
     def snapshot(self) -> Path:
-        return self.data / "snapshot" / "roll.json"
+        return self.snapshot_of(1)
+
+    def snapshot_of(self, number: int) -> Path:
+        """Where an API process keeps the roll: each for itself, for none may go back to what another knew before."""
+        return self.data / "snapshot" / ("roll.json" if number == 1 else f"roll-{number}.json")
 
     @property
     def exports(self) -> Path:
@@ -155,6 +167,10 @@ class Layout:
     def worker_ready(self) -> Path:
         """Written by the worker once it takes work, removed before it starts."""
         return self.run / "worker.ready"
+
+    def api_ready(self, number: int) -> Path:
+        """Written by an API process once it can serve, removed before it starts."""
+        return self.run / f"{api_name(number)}.ready"
 
     @property
     def lock(self) -> Path:
@@ -182,8 +198,8 @@ class Layout:
     def server(self, name: str) -> ServerAddress:
         return ServerAddress(host=str(self.sockets), port=self.cluster_ports[name])
 
-    def settings(self) -> Settings:
-        """The settings of this platform's API and worker; what a folder cannot know comes from COPYHOLD_*."""
+    def settings(self, api: int | None = None) -> Settings:
+        """Those of its worker, or of API process number `api`; what a folder cannot know comes from COPYHOLD_*."""
         return Settings.from_environment(
             control_dsn=self.server("control").dsn(database=CONTROL_DATABASE, user=CONTROL_DATABASE),
             pooler_host=str(self.sockets),
@@ -193,9 +209,9 @@ class Layout:
             master_key_file=self.master_key,
             master_key=None,
             master_key_kms=None,
-            snapshot_file=self.snapshot,
+            snapshot_file=self.snapshot_of(api or 1),
             export_dir=self.exports,
-            ready_file=self.worker_ready,
+            ready_file=self.api_ready(api) if api else self.worker_ready,
             http_host=self.host,
             http_port=self.port,
         )
@@ -212,13 +228,20 @@ class Layout:
         host, port, ports = content.get("host"), content.get("port"), content.get("cluster_ports")
         if not (isinstance(host, str) and isinstance(port, int) and isinstance(ports, dict)):
             raise ForeignFolderError(f"{data}/platform.json is damaged: host, port or cluster_ports is missing")
-        return cls(data=data, host=host, port=port, cluster_ports=MappingProxyType({**CLUSTER_PORTS, **ports}))
+        return cls(
+            data=data,
+            host=host,
+            port=port,
+            api_processes=_processes(content.get("api_processes", 1), data),
+            cluster_ports=MappingProxyType({**CLUSTER_PORTS, **ports}),
+        )
 
     def _write(self) -> None:
         content = {
             "format": FORMAT,
             "host": self.host,
             "port": self.port,
+            "api_processes": self.api_processes,
             "cluster_ports": dict(self.cluster_ports),
         }
         write_atomically(self.data / "platform.json", json.dumps(content, indent=2) + "\n")
@@ -236,6 +259,17 @@ class Layout:
         if any((self.servers / name).exists() for name in SERVERS):
             raise SetupError(f"{self.master_key} is missing, and what it sealed cannot be opened: restore it")
         write_once(self.master_key, secrets.token_bytes(32))
+
+
+def api_name(number: int) -> str:
+    """What one of the API processes of a machine is called, the first being number 1."""
+    return "api" if number == 1 else f"api-{number}"
+
+
+def _processes(found: object, data: Path) -> int:
+    if isinstance(found, int) and 1 <= found <= API_PROCESSES_MAX:
+        return found
+    raise ForeignFolderError(f"{data}/platform.json is damaged: api_processes is not from 1 to {API_PROCESSES_MAX}")
 
 
 @contextmanager

@@ -89,7 +89,10 @@ def _send(pid: int, number: signal.Signals) -> None:
 
 def _remove_sockets(layout: Layout) -> None:
     """Their processes are gone. A lock file left beside a socket could name a number that is another's by now."""
-    layout.worker_ready.unlink(missing_ok=True)
-    for pattern in (".s.PGSQL.*", layout.redis_socket.name):
-        for file in layout.sockets.glob(pattern):
+    for folder, pattern in (
+        (layout.run, "*.ready"),
+        (layout.sockets, ".s.PGSQL.*"),
+        (layout.sockets, layout.redis_socket.name),
+    ):
+        for file in folder.glob(pattern):
             file.unlink()

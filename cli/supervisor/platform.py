@@ -15,7 +15,7 @@ from cli.supervisor.report import Report
 from cli.supervisor.supervise import Step, Task
 from cli.supervisor.tools import Tools
 from provisioning.files import write_atomically
-from provisioning.layout import POOLER_PORT, SERVERS, Layout
+from provisioning.layout import API_PROCESSES_MAX, POOLER_PORT, SERVERS, Layout, api_name
 from provisioning.providers.binaries import environment_for_servers
 from provisioning.providers.local import START_TIMEOUT_S
 
@@ -27,7 +27,7 @@ REDIS_MEMORY_MB = 64
 
 @dataclass(frozen=True, kw_only=True)
 class Processes:
-    """The commands of our own two processes; each gets `--data DIR` appended."""
+    """The commands of our own processes; each gets `--data DIR` appended, and a further API process its number."""
 
     api: Sequence[str] = (sys.executable, "-m", "cli.main", "api")
     worker: Sequence[str] = (sys.executable, "-m", "cli.main", "worker")
@@ -40,8 +40,17 @@ def steps(layout: Layout, tools: Tools, bootstrap: Bootstrap, processes: Process
         Task(name="bootstrap", what="roll, roles, first homes", run=partial(bootstrap, layout)),
         _pgbouncer(layout, tools),
         _redis(layout, tools),
-        _api(layout, processes),
+        *(_api(layout, processes, number) for number in range(1, layout.api_processes + 1)),
         _worker(layout, processes),
+    ]
+
+
+def ever_started(layout: Layout, todo: Sequence[Step], processes: Processes) -> list[Part]:
+    """All parts that a run before this one may have had: those of now, and as many API processes as there can be."""
+    more = range(layout.api_processes + 1, API_PROCESSES_MAX + 1)
+    return [
+        *(step for step in todo if isinstance(step, Part)),
+        *(_api(layout, processes, number) for number in more),
     ]
 
 
@@ -101,19 +110,23 @@ def _redis(layout: Layout, tools: Tools) -> Part:
     )
 
 
-def _api(layout: Layout, processes: Processes) -> Part:
+def _api(layout: Layout, processes: Processes, number: int) -> Part:
+    which = () if number == 1 else ("--number", str(number))
+    mark = layout.api_ready(number)
     return Part(
-        name="api",
+        name=api_name(number),
         what=f"HTTP on {layout.host}, port {layout.port}",
-        command=(*processes.api, "--data", str(layout.data)),
+        command=(*processes.api, "--data", str(layout.data), *which),
         folder=layout.run,
-        log=layout.logs / "api.log",
-        ready=partial(readiness.api_answers, layout.host, layout.port),
+        log=layout.logs / f"{api_name(number)}.log",
+        # On the port alone, another one might answer.
+        ready=lambda: mark.exists() and readiness.api_answers(layout.host, layout.port),
         ready_within_s=60.0,
+        prepare=partial(mark.unlink, missing_ok=True),
         stop_with=((SIGTERM, 15.0),),
         when_orphaned=SIGTERM,
         environment=environment_for_servers(),
-        tenants_need_it=True,
+        tenants_need_it=number == 1,
     )
 
 

@@ -1,4 +1,4 @@
-"""What is looked at before anything starts: file descriptors and the HTTP port."""
+"""What is seen to before anything starts: file descriptors and the HTTP port."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ import errno
 import os
 import resource
 import socket
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 
 from control_plane.domain.errors import SetupError
 
@@ -31,8 +32,23 @@ def raise_file_limit() -> None:
         )
 
 
-def refuse_a_taken_port(host: str, port: int) -> None:
-    """SetupError unless this process could listen there now."""
+@contextmanager
+def claimed(host: str, port: int) -> Iterator[None]:
+    """Keep the port for this platform's API processes; SetupError when another's, or another program, has it.
+
+    Processes of one user may listen on one port together, and one of another platform's would be among them: of all
+    that ask for the port in this way, only one at a time gets past.
+    """
+    with socket.socket(socket.AF_UNIX) as claim:
+        try:
+            claim.bind(f"\0copyhold {host} {port}")  # given up with this process, however that ends
+        except OSError as error:
+            raise SetupError(_why_not(host, port, error), port=port) from error
+        _refuse_a_taken_port(host, port)
+        yield
+
+
+def _refuse_a_taken_port(host: str, port: int) -> None:
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         with socket.socket(family, kind, protocol) as probe:

@@ -7,8 +7,7 @@ from pathlib import Path
 
 from cli.supervisor import leftovers, preflight, privileges, tools
 from cli.supervisor.lock import PlatformLock
-from cli.supervisor.part import Part
-from cli.supervisor.platform import Bootstrap, Processes, make_servers, steps
+from cli.supervisor.platform import Bootstrap, Processes, ever_started, make_servers, steps
 from cli.supervisor.report import BackgroundReport, TerminalReport, go_to_background
 from cli.supervisor.signals import Signals, StopRequested
 from cli.supervisor.supervise import Supervisor
@@ -29,6 +28,7 @@ def start(
     port: int | None,
     detach: bool,
     bootstrap: Bootstrap,
+    api_processes: int | None = None,
     processes: Processes | None = None,
 ) -> None:
     """Run the platform in `data` until it is stopped; with `detach`, only until it is ready.
@@ -39,7 +39,7 @@ def start(
     privileges.make_folder_and_become_its_owner(data)
     os.umask(0o077)
     _forget_libpq_variables()
-    layout = Layout.create(data).listening(host=host, port=port)
+    layout = Layout.create(data).listening(host=host, port=port, api_processes=api_processes)
     report = go_to_background(layout.logs / "supervisor.log") if detach else TerminalReport()
     try:
         _run(layout, bootstrap, processes or Processes(), report)
@@ -56,17 +56,20 @@ def start(
 
 
 def _run(layout: Layout, bootstrap: Bootstrap, processes: Processes, report: TerminalReport | BackgroundReport) -> None:
-    with Signals() as signals, PlatformLock(layout.lock, layout.url) as lock:
+    with (
+        Signals() as signals,
+        PlatformLock(layout.lock, layout.url) as lock,
+        preflight.claimed(layout.host, layout.port),
+    ):
         layout.save()
         found = tools.find_tools()
         for warning in tools.warnings(found):
             report.say(f"warning: {warning}")
-        preflight.refuse_a_taken_port(layout.host, layout.port)
         report.say(f"starting the platform in {layout.data}")
         with signals.interrupting():
             make_servers(layout, report)
             todo = steps(layout, found, bootstrap, processes)
-            leftovers.clear(layout, [step for step in todo if isinstance(step, Part)], report)
+            leftovers.clear(layout, ever_started(layout, todo, processes), report)
 
         def when_ready() -> None:
             report.say(f"open {layout.url}")

@@ -4,6 +4,7 @@ asked, and while it does not answer they are left out.
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Iterator
 
@@ -17,6 +18,7 @@ from control_plane.domain.moving import ENDED, Phase
 from control_plane.registry.move_figures import Figures, figures
 
 router = APIRouter(tags=["probes"])
+OURS = str(os.getpid())
 
 
 class PlatformCollector(Collector):
@@ -28,21 +30,21 @@ class PlatformCollector(Collector):
     def collect(self) -> Iterator[GaugeMetricFamily]:
         """See Collector."""
         roll = self._parts.roll
-        yield GaugeMetricFamily("copyhold_roll_age_seconds", "Since the roll was last known complete.", roll.age_s)
-        yield GaugeMetricFamily("copyhold_roll_version", "The version of the roll.", roll.snapshot.version)
+        yield _ours("copyhold_roll_age_seconds", "Since the roll was last known complete.", roll.age_s)
+        yield _ours("copyhold_roll_version", "The version of the roll.", roll.snapshot.version)
         yield self._tenants()
         if self._moves is not None:
             yield from _of_moves(self._moves)
         if self._parts.source is not None:
             state = self._parts.source.state
             connections = GaugeMetricFamily(
-                "copyhold_connections", "Connections of this process to the pooler.", labels=["state"]
+                "copyhold_connections", "Connections of this process to the pooler.", labels=["process", "state"]
             )
-            connections.add_metric(["idle"], state.idle)
-            connections.add_metric(["lent"], state.lent)
+            connections.add_metric([OURS, "idle"], state.idle)
+            connections.add_metric([OURS, "lent"], state.lent)
             yield connections
-            yield GaugeMetricFamily("copyhold_connection_waiters", "Requests waiting for one.", state.waiting)
-            yield GaugeMetricFamily("copyhold_connections_most", "The most there ever were.", state.most)
+            yield _ours("copyhold_connection_waiters", "Requests waiting for one.", state.waiting)
+            yield _ours("copyhold_connections_most", "The most there ever were.", state.most)
 
     def _tenants(self) -> GaugeMetricFamily:
         tenants = GaugeMetricFamily("copyhold_tenants", "Tenants on the roll.", labels=["model", "status"])
@@ -50,6 +52,13 @@ class PlatformCollector(Collector):
         for (model, status), count in sorted(counted.items()):
             tenants.add_metric([model, status], count)
         return tenants
+
+
+def _ours(name: str, what: str, value: float) -> GaugeMetricFamily:
+    """Of this process alone: whoever asks on a port of several may be answered by another the next time."""
+    gauge = GaugeMetricFamily(name, what, labels=["process"])
+    gauge.add_metric([OURS], value)
+    return gauge
 
 
 def _of_moves(moves: Figures) -> Iterator[GaugeMetricFamily]:

@@ -77,9 +77,9 @@ class Platform:
         )
         return self.supervisor
 
-    def up(self, **environment: str) -> str:
+    def up(self, *arguments: str, **environment: str) -> str:
         """`up` in the foreground, ready. What it printed."""
-        process = self.spawn(**environment)
+        process = self.spawn(*arguments, **environment)
         assert process.stdout is not None
         printed = ""
         for line in process.stdout:

@@ -3,8 +3,17 @@
 import argparse
 import http.server
 import json
+import socket
 import sys
 from pathlib import Path
+
+from provisioning.layout import Layout
+
+
+class Server(http.server.ThreadingHTTPServer):
+    def server_bind(self) -> None:
+        self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        super().server_bind()
 
 
 class Handler(http.server.BaseHTTPRequestHandler):
@@ -18,11 +27,15 @@ class Handler(http.server.BaseHTTPRequestHandler):
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--data", type=Path)
-    data = parser.parse_args().data
+    parser.add_argument("--number", type=int, default=1)
+    asked = parser.parse_args()
+    data = asked.data
     if (data / "api-must-die").exists():
         sys.exit("the stub API cannot go on")
     platform = json.loads((data / "platform.json").read_text())
-    http.server.ThreadingHTTPServer((platform["host"], platform["port"]), Handler).serve_forever()
+    server = Server((platform["host"], platform["port"]), Handler)
+    Layout(data=data).api_ready(asked.number).write_text("ready\n")
+    server.serve_forever()
 
 
 main()

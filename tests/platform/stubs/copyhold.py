@@ -48,6 +48,7 @@ def main() -> int:
     parser.add_argument("--data", type=Path)
     parser.add_argument("--host")
     parser.add_argument("--port", type=int)
+    parser.add_argument("--api-processes", type=int)
     parser.add_argument("--detach", action="store_true")
     asked = parser.parse_args()
     processes = Processes(api=(sys.executable, str(HERE / "api.py")), worker=(sys.executable, str(HERE / "worker.py")))
@@ -61,6 +62,7 @@ def main() -> int:
                 host=asked.host,
                 port=asked.port,
                 detach=asked.detach,
+                api_processes=asked.api_processes,
                 bootstrap=bootstrap,
                 processes=processes,
             )
