@@ -26,6 +26,7 @@ def apis(platform: Platform) -> dict[str, int]:
     return found
 
 
+@pytest.mark.slow
 def test_as_many_serve_as_were_asked_for_then_and_the_next_time_until_told_otherwise(platform: Platform) -> None:
     printed = platform.up("--api-processes", "3")
     assert [line.split()[0] for line in printed.splitlines() if line.startswith("  api")] == ["api", "api-2", "api-3"]
@@ -42,6 +43,7 @@ def test_as_many_serve_as_were_asked_for_then_and_the_next_time_until_told_other
     assert Layout.open(platform.data).api_processes == 1
 
 
+@pytest.mark.slow
 def test_one_that_dies_comes_back_and_the_port_answers_all_the_while(platform: Platform) -> None:
     platform.up("--api-processes", "2")
     before = apis(platform)
@@ -52,6 +54,7 @@ def test_one_that_dies_comes_back_and_the_port_answers_all_the_while(platform: P
     eventually(platform.layout.api_ready(2).exists)
 
 
+@pytest.mark.slow
 def test_what_a_killed_supervisor_left_is_ended_though_fewer_are_wanted_now(platform: Platform) -> None:
     # As the supervisor would have started it, but for the kernel's word that it ends with it.
     command = [sys.executable, str(Path(__file__).parent / "stubs/api.py"), "--data", str(platform.data)]
