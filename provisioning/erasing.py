@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from uuid import UUID
 
 from psycopg import sql
@@ -10,16 +11,20 @@ from control_plane.domain.server import Server
 from control_plane.doors import Doors
 from provisioning.duty import Duty, at_once
 from provisioning.exports.content import TENANT_ID, tables_in
+from provisioning.moves.tables import read_tables
 from provisioning.roles import MIGRATOR, MOVER, OWNER, Connection, connect
 from provisioning.sessions import end_others, of_schema
 
+Values = tuple[str, ...]
+"""Of a key's columns, as text."""
+
 BATCH_ROWS = 1000
 LOCK_TIMEOUT_S = 10
-# The tenant is asked for twice: of a partitioned table rows of others lie at the same places of other partitions.
-_SOME = sql.SQL(
-    "DELETE FROM {table} WHERE {tenant} = %(tenant)s"
-    " AND ctid = ANY (ARRAY(SELECT ctid FROM {table} WHERE {tenant} = %(tenant)s LIMIT {most}))"
-)
+# By the key, each batch going on where the one before has ended: while somebody holds an old snapshot, all that was
+# deleted stays in the index, and each search from its beginning would walk over it again. In the order of the columns,
+# that is, not of the text that they come as, which has the same names.
+_LAST_OF_BATCH = sql.SQL("SELECT {last} FROM {table} AS t WHERE {rows} ORDER BY {key} OFFSET {before} LIMIT 1")
+_DELETE = sql.SQL("DELETE FROM {table} AS t WHERE {rows}")
 _MAY_LEAVE_OUT_CHECKS = "SELECT has_parameter_privilege('session_replication_role', 'SET')"
 _PATIENTLY = sql.SQL("SET lock_timeout = {}").format(sql.Literal(f"{LOCK_TIMEOUT_S}s"))
 
@@ -45,12 +50,43 @@ def erase_rows_over(mover: Connection, schema: str, tenant_id: UUID, *, duty: Du
     mover.execute("SET session_replication_role = replica")
     duty = duty or at_once()
     duty.begin(mover)
-    for table in tables_in(mover, schema):
-        some = _SOME.format(
-            table=sql.Identifier(schema, table), tenant=sql.Identifier(TENANT_ID), most=sql.Literal(BATCH_ROWS)
+    names = tables_in(mover, schema)
+    for table in read_tables(mover, schema, names)[0] if names else ():
+        _erase_by_batches(mover, sql.Identifier(schema, table.name), table.key, tenant_id, duty)
+
+
+def _erase_by_batches(
+    mover: Connection, table: sql.Identifier, key: Sequence[str], tenant_id: UUID, duty: Duty
+) -> None:
+    """Over and over until a batch is all there is: what came to lie behind us meanwhile is met the next time."""
+    by = [sql.Identifier("t", name) for name in key if name != TENANT_ID]
+    last = sql.SQL(", ").join(sql.SQL("{}::text").format(name) for name in by)
+    order, before = sql.SQL(", ").join(by), sql.Literal(BATCH_ROWS - 1)
+    after: Values | None = None
+    while True:
+        rest = _rows(tenant_id, by, after)
+        find = _LAST_OF_BATCH.format(last=last, table=table, rows=rest, key=order, before=before)
+        end: Values | None = mover.execute(find).fetchone() if by else None
+        mover.execute(_DELETE.format(table=table, rows=_rows(tenant_id, by, after, end)))
+        duty.rest()
+        if after is None and end is None:
+            return
+        after = end
+
+
+def _rows(
+    tenant_id: UUID, by: Sequence[sql.Identifier], after: Values | None, until: Values | None = None
+) -> sql.Composed:
+    """Those of the tenant's whose key is greater than the one, and not than the other."""
+    of_tenant = sql.SQL("{} = {}").format(sql.Identifier("t", TENANT_ID), sql.Literal(tenant_id))
+    bounds = [
+        sql.SQL("({}) {} ({})").format(
+            sql.SQL(", ").join(by), sql.SQL(sign), sql.SQL(", ").join(map(sql.Literal, values))
         )
-        while mover.execute(some, {"tenant": tenant_id}).rowcount:
-            duty.rest()
+        for sign, values in ((">", after), ("<=", until))
+        if values is not None
+    ]
+    return sql.SQL(" AND ").join([of_tenant, *bounds])
 
 
 def _erase_at_once(mover: Connection, schema: str, tenant_id: UUID) -> None:
