@@ -19,7 +19,7 @@ from control_plane import audit
 from control_plane.domain.errors import CopyholdError
 from control_plane.domain.moving import GOING, RULES, Phase, Recipe
 from control_plane.domain.tenant import Status
-from control_plane.registry import moves, tenants
+from control_plane.registry import moves, servers, tenants
 from control_plane.registry.moves import Held
 from control_plane.registry.tables import MoveRow, TenantRow
 from provisioning.building import Place
@@ -38,7 +38,8 @@ from provisioning.moves.switching import SMALL_ROWS, HandOver, Outcome, by_strea
 from provisioning.moves.tables import Table
 from provisioning.moves.trips import Trip, end_of, holding_trip, read_locked, refuse_if_cancelled
 from provisioning.moves.ways import (
-    clear_way_back,
+    clear_source,
+    clear_target,
     clear_way_there,
     erase_tenant,
     moved_tables,
@@ -300,7 +301,15 @@ def whatever_answers(trip: Trip, end: str) -> Iterator[None]:
 
 
 def clear_ways(estate: Estate, trip: Trip) -> None:
-    """Leave no slot, no publication and no progress of either way, whatever there is of them."""
-    source, target = end_of(estate, trip.source), end_of(estate, trip.chosen)
-    clear_way_there(source, target, trip.tenant_id)
-    clear_way_back(target, source, trip.tenant_id)
+    """Leave no slot, no publication and no progress of either way, whatever there is of them.
+
+    Of a home that has not been made, or is on its way out, there are none: they went before that.
+    """
+    if _is_there(trip.source):
+        clear_source(end_of(estate, trip.source), trip.tenant_id)
+    if _is_there(trip.chosen):
+        clear_target(end_of(estate, trip.chosen), trip.tenant_id)
+
+
+def _is_there(place: Place) -> bool:
+    return not place.is_lost and place.database.state not in {servers.BUILDING, servers.GOING, servers.GONE}

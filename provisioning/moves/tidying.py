@@ -20,7 +20,7 @@ from control_plane.domain.tenant import Model
 from control_plane.registry import fleet, moves, tenants
 from control_plane.registry.engine import transaction
 from control_plane.registry.moves import CURRENT, LEFT, Held
-from control_plane.registry.servers import BUILDING, GOING, GONE
+from control_plane.registry.servers import BUILDING, GOING
 from control_plane.registry.tables import DatabaseRow, HomeRow, RouteRow, TargetRow
 from provisioning import erasing, logins
 from provisioning.building import Place
@@ -30,7 +30,7 @@ from provisioning.moves.errors import at_source, at_target
 from provisioning.moves.going import arrive, arrive_back, clear_ways, on_its_way_no_more, whatever_answers
 from provisioning.moves.places import source_alone, target_alone
 from provisioning.moves.trips import Trip, end_of, holding_trip, read_locked
-from provisioning.moves.ways import clear_way_back, clear_way_there, serve
+from provisioning.moves.ways import serve
 
 ACTOR = "worker"
 log = structlog.get_logger()
@@ -81,7 +81,7 @@ def call_off(estate: Estate, move_id: UUID, reason: str | None) -> None:
             row.reason = reason
         serve(end_of(estate, trip.source), trip.tenant_id, trip.epoch)
         if trip.target is not None:
-            _clear_ways(estate, trip)
+            clear_ways(estate, trip)
             _empty(estate, held, trip, trip.target)
         with held.transaction() as session:
             row, _ = read_locked(session, move_id)
@@ -120,7 +120,7 @@ def clean(estate: Estate, move_id: UUID, *, now: bool = False) -> None:
                 return
             moves.change_phase(row, Phase.CLEANING)
         left = trip.source if trip.source.home.state != CURRENT else trip.chosen
-        _clear_ways(estate, trip)
+        clear_ways(estate, trip)
         _empty(estate, held, trip, left)
         with held.transaction() as session:
             row, _ = read_locked(session, move_id)
@@ -134,21 +134,6 @@ def give_up(estate: Estate, tenant_id: UUID) -> None:
         row = moves.open_of(session, tenant_id)
     if row is not None:
         clean(estate, row.id, now=True)
-
-
-def _clear_ways(estate: Estate, trip: Trip) -> None:
-    """Of a home that has not been made, or is on its way out, there are none: they went before that."""
-    if all(_answers(place) for place in (trip.source, trip.chosen)):
-        clear_ways(estate, trip)
-        return
-    source, target = end_of(estate, trip.source), end_of(estate, trip.chosen)
-    for clear, ends in ((clear_way_there, (source, target)), (clear_way_back, (target, source))):
-        with whatever_answers(trip, "gone"):
-            clear(*ends, trip.tenant_id)
-
-
-def _answers(place: Place) -> bool:
-    return not place.is_lost and place.database.state not in {BUILDING, GOING, GONE}
 
 
 def _empty(estate: Estate, held: Held, trip: Trip, place: Place) -> None:

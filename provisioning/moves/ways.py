@@ -26,6 +26,7 @@ from provisioning.moves.slots import (
 )
 from provisioning.moves.stream import Stream
 from provisioning.moves.tables import Table, require_same_shape, tables_of
+from provisioning.roles import Connection
 from provisioning.sessions import end_others
 
 
@@ -75,13 +76,16 @@ def clear_way_there(source: Place, target: Place, tenant_id: UUID) -> None:
 
     Whoever works on the tenant's move still, at either end, is ended.
     """
-    _clear(source, target, forward_name(tenant_id))
+    with source_alone(source) as connection, at_source(connection):
+        _clear(connection, forward_name(tenant_id))
+    with target_alone(target) as connection, at_target(connection):
+        _clear(connection, forward_name(tenant_id))
 
 
 def prepare_way_back(
     new: Place, tables: Sequence[Table], tenant_id: UUID, *, waiting: Waiting = lambda _: None
 ) -> None:
-    """Have the new home keep what is changed in it, for the way back, until `clear_way_back`; one of before goes.
+    """Have the new home keep what is changed in it, for the way back, until `clear_target`; one of before goes.
 
     To be called before the tenant is let in there. Its server keeps its log meanwhile, up to max_slot_wal_keep_size.
     """
@@ -120,9 +124,19 @@ def way_back(new: Place, old: Place, tables: Sequence[Table], tenant_id: UUID) -
         yield follower
 
 
-def clear_way_back(new: Place, old: Place, tenant_id: UUID) -> None:
-    """Leave neither slot nor publication of it in the new home, nor progress in the old one; else as the other."""
-    _clear(new, old, back_name(tenant_id))
+def clear_source(source: Place, tenant_id: UUID) -> None:
+    """Leave nothing of either way at the end that is left, whatever has become of the other one; repeatable.
+
+    Neither slot nor publication nor progress. Whoever works on the tenant's move still, there, is ended.
+    """
+    with source_alone(source) as connection, at_source(connection):
+        _clear(connection, forward_name(tenant_id), back_name(tenant_id))
+
+
+def clear_target(target: Place, tenant_id: UUID) -> None:
+    """The same at the end that is moved into."""
+    with target_alone(target) as connection, at_target(connection):
+        _clear(connection, forward_name(tenant_id), back_name(tenant_id))
 
 
 def serve(lives_in: Place, tenant_id: UUID, epoch: int) -> None:
@@ -147,9 +161,8 @@ def erase_tenant(place: Place, tenant_id: UUID, *, duty: Duty | None = None) -> 
         erase_rows_over(connection, place.schema, tenant_id, duty=duty)
 
 
-def _clear(source: Place, target: Place, name: str) -> None:
-    with source_alone(source) as connection:
+def _clear(connection: Connection, *names: str) -> None:
+    for name in names:
         drop_slot(connection, name)
         unpublish(connection, name)
-    with target_alone(target) as connection, at_target(connection):
         progress.forget(connection, name)

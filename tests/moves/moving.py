@@ -13,7 +13,8 @@ from provisioning.moves.places import freeze_view, source_of, target_of
 from provisioning.moves.tables import Table
 from provisioning.moves.ways import (
     begin_way_back,
-    clear_way_back,
+    clear_source,
+    clear_target,
     clear_way_there,
     moved_tables,
     prepare_way_back,
@@ -80,7 +81,13 @@ def moving_back(source: Home, target: Home, tenant_id: UUID) -> Iterator[Followe
     clear_way_there(source.place, target.place, tenant_id)
     with way_back(target.place, source.place, tables_between(source, target), tenant_id) as follower:
         yield follower
-    clear_way_back(target.place, source.place, tenant_id)
+    clear_ways(source, target, tenant_id)
+
+
+def clear_ways(source: Home, target: Home, tenant_id: UUID) -> None:
+    """Leave nothing of the way there nor of the way back."""
+    clear_source(source.place, tenant_id)
+    clear_target(target.place, tenant_id)
 
 
 def tables_between(source: Home, target: Home) -> tuple[Table, ...]:

@@ -23,7 +23,6 @@ from provisioning.moves.slots import back_name, forward_name
 from provisioning.moves.stream import Stream
 from provisioning.moves.ways import (
     begin_way_back,
-    clear_way_back,
     clear_way_there,
     erase_tenant,
     prepare_way_back,
@@ -31,7 +30,7 @@ from provisioning.moves.ways import (
 )
 from tests.moves.conftest import NewHome
 from tests.moves.homes import Home
-from tests.moves.moving import caught_up, fill, moving, same, tables_between
+from tests.moves.moving import caught_up, clear_ways, fill, moving, same, tables_between
 
 pytestmark = pytest.mark.slow
 
@@ -62,7 +61,7 @@ def back(pair: tuple[Home, Home], tenant: UUID) -> Iterator[tuple[Home, Home]]:
         begin_way_back(there.place, here.place, tenant)
     clear_way_there(here.place, there.place, tenant)
     yield there, here
-    clear_way_back(there.place, here.place, tenant)
+    clear_ways(here, there, tenant)
 
 
 def work(home: Home, tenant: UUID) -> None:
@@ -225,7 +224,7 @@ def test_a_stream_that_was_never_begun_is_not_followed(pair: tuple[Home, Home], 
     prepare_way_back(new.place, tables, tenant)
     with pytest.raises(NotBegunError), way_back(new.place, old.place, tables, tenant):
         pass
-    clear_way_back(new.place, old.place, tenant)
+    clear_ways(old, new, tenant)
 
 
 def test_nothing_of_a_way_is_left_once_it_is_cleared(back: tuple[Home, Home], tenant: UUID) -> None:
@@ -236,7 +235,7 @@ def test_nothing_of_a_way_is_left_once_it_is_cleared(back: tuple[Home, Home], te
         assert start is not None
         stream.start(start)
         for _ in range(2):
-            clear_way_back(new.place, old.place, tenant)
+            clear_ways(old, new, tenant)
             clear_way_there(old.place, new.place, tenant)
     for home in (new, old):
         assert (

@@ -28,7 +28,6 @@ from provisioning.moves.obstacles import obstacles
 from provisioning.moves.places import Place, source_alone, source_of, target_of
 from provisioning.moves.ways import (
     begin_way_back,
-    clear_way_back,
     clear_way_there,
     erase_tenant,
     prepare_way_back,
@@ -39,7 +38,7 @@ from provisioning.roles import database_exists
 from provisioning.sessions import MayNotEndError, StillThereError, of_move
 from tests.moves.conftest import NewHome
 from tests.moves.homes import Home
-from tests.moves.moving import fill, tables_between
+from tests.moves.moving import clear_ways, fill, tables_between
 from tests.waiting import until
 
 WAITS = "SELECT FROM pg_stat_activity WHERE application_name = %(name)s AND wait_event_type = 'Lock'"
@@ -100,18 +99,18 @@ def kept(pair: tuple[Home, Home], tenant: UUID) -> Iterator[tuple[Home, Home]]:
     prepare_way_back(there.place, tables_between(here, there), tenant)
     begin_way_back(there.place, here.place, tenant)
     yield pair
-    clear_way_back(there.place, here.place, tenant)
+    clear_ways(here, there, tenant)
 
 
 @pytest.mark.parametrize(
     ("act", "ends"),
     [
         (lambda here, there, tenant: clear_way_there(here.place, there.place, tenant), {"here", "there"}),
-        (lambda here, there, tenant: clear_way_back(there.place, here.place, tenant), {"here", "there"}),
+        (lambda here, there, tenant: clear_ways(here, there, tenant), {"here", "there"}),
         (_followed, {"here", "there"}),
         (lambda _, there, tenant: erase_tenant(there.place, tenant), {"there"}),
     ],
-    ids=["clear_way_there", "clear_way_back", "way_back", "erase_tenant"],
+    ids=["clear_way_there", "clear_ways", "way_back", "erase_tenant"],
 )
 def test_whoever_begins_ends_those_before_and_nobody_else(
     kept: tuple[Home, Home], tenant: UUID, act: Callable[[Home, Home, UUID], None], ends: set[str]

@@ -28,11 +28,11 @@ from provisioning.moves.following import FenceSeen
 from provisioning.moves.places import Place, source_of, target_of
 from provisioning.moves.slots import Writer, back_name, create_slot, forward_name, open_writers
 from provisioning.moves.stream import KeepAlive, Stream
-from provisioning.moves.ways import begin_way_back, clear_way_back, prepare_way_back, way_back, way_there
+from provisioning.moves.ways import begin_way_back, prepare_way_back, way_back, way_there
 from provisioning.roles import Connection
 from tests.moves.conftest import NewHome
 from tests.moves.homes import Home, new_home
-from tests.moves.moving import caught_up, fill, moving, same, tables_between
+from tests.moves.moving import caught_up, clear_ways, fill, moving, same, tables_between
 from tests.tenant_app.cluster import running_cluster
 from tests.waiting import until
 
@@ -266,7 +266,7 @@ def test_what_changes_in_the_new_home_flows_back_while_nobody_looks_and_while_so
             new.do("UPDATE things SET name = 'seen' WHERE id = %(id)s", id=made)
             caught_up(follower, new)
             assert same(new, old, tenant)
-    clear_way_back(new.place, old.place, tenant)
+    clear_ways(old, new, tenant)
 
 
 def test_of_two_who_read_one_stream_the_second_is_refused(
@@ -282,7 +282,7 @@ def test_of_two_who_read_one_stream_the_second_is_refused(
             pass
         fill(new, tenant, "still")
         caught_up(follower, new)
-    clear_way_back(new.place, old.place, tenant)
+    clear_ways(old, new, tenant)
 
 
 def test_a_slot_that_was_dropped_is_lost(back: tuple[Home, Home], tenant: UUID) -> None:
@@ -309,7 +309,7 @@ def test_a_slot_whose_changes_were_thrown_away_is_lost(back: tuple[Home, Home], 
         finally:
             server.execute("ALTER SYSTEM RESET max_slot_wal_keep_size")
             server.execute("SELECT pg_reload_conf()")
-    clear_way_back(new.place, old.place, tenant)
+    clear_ways(old, new, tenant)
 
 
 def test_a_table_that_is_emptied_for_all_stops_the_stream(pair: tuple[Home, Home], tenant: UUID) -> None:
