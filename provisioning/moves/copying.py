@@ -44,13 +44,13 @@ class Progress:
 
 
 Tell = Callable[[Progress], None]
-"""Called a few times a second, even while the target waits for a lock, and at the end of each table; what it raises
+"""Called a few times a second, even while a server waits for a lock, and at the end of each table; what it raises
 ends the copy.
 """
 
 
 @contextmanager
-def snapshot_of(source: Place, snapshot: str) -> Iterator[Connection]:
+def snapshot_of(source: Place, snapshot: str) -> Iterator[Listening]:
     """A connection that sees what that exported snapshot has, for as long as the block lasts.
 
     The slot's connection must not have been used since it exported the snapshot; afterwards it may be.
@@ -105,7 +105,7 @@ def require_empty(target: Connection, schema: str, tables: Iterable[Table], tena
 
 
 def copy_rows(
-    source: Connection,
+    source: Listening,
     target: Listening,
     schemas: tuple[str, str],
     tables: Sequence[Table],
@@ -123,7 +123,8 @@ def copy_rows(
     counter, duty = _Counter(tell), duty or at_once()
     for table in tables:
         duty.begin(source, target)
-        with target.meanwhile(partial(counter.add, table.name, 0)):
+        ask = partial(counter.add, table.name, 0)
+        with source.meanwhile(ask), target.meanwhile(ask):
             _copy_table(source, target, schemas, table, tenant_id, counter, duty)
         counter.tell(table.name)
     _analyze(target, schemas[1], tables, counter, slowly=duty.rests)

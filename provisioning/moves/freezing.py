@@ -18,7 +18,6 @@ from provisioning.moves.listening import Listening
 from provisioning.moves.places import freeze_view
 from provisioning.moves.switching import Bringing
 from provisioning.moves.tables import Table
-from provisioning.roles import Connection
 
 
 class BrokenOffError(ConflictError):
@@ -32,7 +31,7 @@ def under_freeze(
 ) -> Bringing:
     """All of the tenant's rows, from the first of the schemas into the second; `tell` and `check` may raise."""
 
-    def copy(old: Connection, new: Listening) -> None:
+    def copy(old: Listening, new: Listening) -> None:
         with at_source(old):
             freeze_view(old)
         try:

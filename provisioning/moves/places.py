@@ -64,7 +64,7 @@ class Place:
 
 
 @contextmanager
-def source_of(place: Place) -> Iterator[Connection]:
+def source_of(place: Place) -> Iterator[Listening]:
     """A connection to the end that is left; SourceGoneError when it cannot be had."""
     with at_source():
         connection = place.connect()

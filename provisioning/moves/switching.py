@@ -107,7 +107,7 @@ class Bringing:
     """Before the freeze, with a connection to the old home: leaves little to be brought within it."""
     meanwhile: Callable[[float], object]
     """For so many seconds, when the tenant could not be frozen and is served."""
-    bring_rest: Callable[[Connection, Listening], object]
+    bring_rest: Callable[[Listening, Listening], object]
     """Frozen, with connections to both: nobody writes any more, and the new home gets all that the old one has."""
     connections: Sequence[Connection] = ()
     """Those of its own that it waits for meanwhile."""
@@ -143,7 +143,7 @@ class Outcome:
 class _Hands:
     """The connections that a freeze needs, opened before it: that takes longer than all the rest."""
 
-    old: Connection
+    old: Listening
     new: Listening
     old_view: Connection
     new_view: Connection

@@ -377,16 +377,20 @@ class CalledOffError(Exception):
     """Nobody wants it any more."""
 
 
-def test_a_copy_that_waits_for_a_lock_hears_that_it_is_called_off(home: NewHome, other: Server, tenant: UUID) -> None:
+@pytest.mark.parametrize("end", ["source", "target"])
+def test_a_copy_that_waits_for_a_lock_hears_that_it_is_called_off(
+    home: NewHome, other: Server, tenant: UUID, end: str
+) -> None:
     here, there = home(Model.BRIDGE), home(Model.POOL, other)
     fill(here, tenant, "copied")
     schemas, tables = (here.schema, there.schema), tables_between(here, there)
+    waits, mode = (here, "ACCESS EXCLUSIVE") if end == "source" else (there, "SHARE")
 
     def tell(_: Progress) -> None:
-        if there.ask("SELECT FROM pg_locks WHERE locktype = 'relation' AND NOT granted"):
+        if waits.ask("SELECT FROM pg_locks WHERE locktype = 'relation' AND NOT granted"):
             raise CalledOffError
 
-    with there.superuser() as others, others.transaction(force_rollback=True):
-        others.execute("LOCK TABLE feelings IN SHARE MODE")
+    with waits.superuser() as others, others.transaction(force_rollback=True):
+        others.execute(f"LOCK TABLE feelings IN {mode} MODE")
         with pytest.raises(CalledOffError), source_of(here.place) as source, target_of(there.place) as target:
             copy_rows(source, target, schemas, tables, tenant, tell=tell)
