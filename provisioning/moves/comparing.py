@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
 from psycopg import sql
 
-from provisioning.duty import Duty, at_once
+from provisioning.duty import Duty
 from provisioning.exports.content import TENANT_ID
 from provisioning.moves.tables import Table
 from provisioning.roles import Connection
 
 PIECE_ROWS = 1000
 _OUT = sql.SQL("COPY ({}) TO STDOUT (FORMAT binary)")
+_BY_TABLE = sql.SQL("SELECT number, count(*), sum(hash) FROM ({}) AS each (number, hash) GROUP BY number")
 _SOME = sql.SQL("SELECT count(*) FROM (SELECT FROM {} WHERE {} = %s LIMIT {}) AS few")
 
 
@@ -45,14 +47,25 @@ def sums(
 ) -> dict[str, Sum]:
     """By table; in one query, so of one moment, and of that of `places.freeze_view` where that came before.
 
+    With `duty` the hashes of the rows are added up here, with rests. Without it somebody waits, and the server adds
+    them up: a fifth to a half of the time less, and a processor of the server's busy to the end.
     The connection must be of a `Place`: values are compared as they are written there. psycopg.Error.
     """
     if not tables:
         return {}
-    found, duty = [Sum() for _ in tables], duty or at_once()
     hashes = sql.SQL(" UNION ALL ").join(_hashes(*each, schema, tenant_id) for each in enumerate(tables))
+    found = _added_there(connection, hashes) if duty is None else _added_here(connection, hashes, duty)
+    return {table.name: found.get(number, Sum()) for number, table in enumerate(tables)}
+
+
+def _added_there(connection: Connection, hashes: sql.Composed) -> dict[int, Sum]:
+    found = connection.execute(_BY_TABLE.format(hashes))
+    return {table: Sum(rows=rows, hash=int(total)) for table, rows, total in found.fetchall()}
+
+
+def _added_here(connection: Connection, hashes: sql.Composed, duty: Duty) -> dict[int, Sum]:
+    found: dict[int, Sum] = defaultdict(Sum)
     duty.begin(connection)
-    # Row by row, since a sum made by the server keeps a processor busy to its end, whoever else may wait for one.
     with connection.cursor() as cursor, cursor.copy(_OUT.format(hashes)) as rows:
         rows.set_types(["int2", "int8"])
         for number, (table, value) in enumerate(rows.rows()):
@@ -60,7 +73,7 @@ def sums(
             found[table].hash += value
             if number % PIECE_ROWS == 0:
                 duty.rest()
-    return {table.name: each for table, each in zip(tables, found, strict=True)}
+    return found
 
 
 def has_more_rows(connection: Connection, schema: str, tables: Iterable[Table], tenant_id: UUID, than: int) -> bool:

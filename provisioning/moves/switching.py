@@ -265,7 +265,7 @@ def _last_changes(work: HandOver, bringing: Bringing, hands: _Hands) -> Sequence
         freeze_view(hands.old_view)
     with at_target(hands.new_view):
         freeze_view(hands.new_view)
-    seen = _compared(work, hands, at_once()) if work.compare_first else None
+    seen = _compared(work, hands) if work.compare_first else None
     if seen:
         raise DifferentError(f"{DifferentError().message} {'; '.join(map(str, seen))}")
     with at_target(hands.new):
@@ -277,7 +277,7 @@ def _last_changes(work: HandOver, bringing: Bringing, hands: _Hands) -> Sequence
     return seen
 
 
-def _compared(work: HandOver, hands: _Hands, duty: Duty) -> Sequence[Difference]:
+def _compared(work: HandOver, hands: _Hands, duty: Duty | None = None) -> Sequence[Difference]:
     tenant_id = work.trip.tenant_id
     with at_source(hands.old_view):
         here = sums(hands.old_view, work.old.home.schema, work.tables, tenant_id, duty=duty)

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from uuid import UUID
 
 from control_plane.domain.ids import new_id
+from provisioning.duty import Duty
 from provisioning.moves.comparing import Difference, differences, sums
 from provisioning.moves.following import Follower
 from provisioning.moves.places import freeze_view, source_of, target_of
@@ -101,13 +102,16 @@ def caught_up(follower: Follower, source: Home) -> None:
         follower.catch_up(connection)
 
 
-def differing(source: Home, target: Home, tenant_id: UUID) -> list[Difference]:
+def differing(source: Home, target: Home, tenant_id: UUID, duty: Duty | None = None) -> list[Difference]:
     """How the two homes differ, as a move itself sees it."""
     tables = tables_between(source, target)
     with source_of(source.place) as here, target_of(target.place) as there:
         freeze_view(here)
         freeze_view(there)
-        return differences(sums(here, source.schema, tables, tenant_id), sums(there, target.schema, tables, tenant_id))
+        return differences(
+            sums(here, source.schema, tables, tenant_id, duty=duty),
+            sums(there, target.schema, tables, tenant_id, duty=duty),
+        )
 
 
 def same(source: Home, target: Home, tenant_id: UUID) -> bool:

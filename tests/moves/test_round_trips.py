@@ -12,6 +12,7 @@ import pytest
 from control_plane.domain.server import Server
 from control_plane.domain.tenant import Model
 from control_plane.doors import SOCKETS
+from provisioning.duty import Duty
 from provisioning.moves.comparing import Sum, differences, sums
 from provisioning.moves.copying import ignore_triggers, sizes
 from provisioning.moves.pipeline import Pipeline
@@ -129,8 +130,14 @@ def test_a_sequence_that_was_never_used_begins_at_its_beginning(home: NewHome) -
 
 HARM = {
     "a row too few": ("DELETE FROM feelings", "feelings: 1 rows in the source, 0 in the target"),
+    "a row too many": (
+        "INSERT INTO events (tenant_id, id, at) SELECT tenant_id, gen_random_uuid(), '2026-01-01' FROM things LIMIT 1",
+        "events: 2 rows in the source, 3 in the target",
+    ),
+    "another row instead": ("UPDATE feelings SET id = gen_random_uuid()", "feelings: the same number of rows, not the"),
     "a value": ("UPDATE things SET name = 'Copied' WHERE name = 'copied'", "things: the same number of rows, not the"),
     "NULL for nothing": ("UPDATE things SET name = NULL WHERE name = ''", "things: the same number of rows"),
+    "nothing for NULL": ("UPDATE things SET big = '' WHERE big IS NULL", "things: the same number of rows"),
     "a number that the database gave": (
         "UPDATE things SET number = DEFAULT WHERE name IS NULL",
         "things: the same number of rows",
@@ -143,14 +150,26 @@ HARM = {
 
 
 @pytest.mark.parametrize(("harm", "told"), HARM.values(), ids=HARM)
-def test_a_difference_is_found(pair: tuple[Home, Home], tenant: UUID, harm: str, told: str) -> None:
+def test_a_difference_is_found_whoever_adds_up(pair: tuple[Home, Home], tenant: UUID, harm: str, told: str) -> None:
     here, there = pair
     with moving(here, there, tenant):
         pass
-    assert differing(here, there, tenant) == []
+    for duty in (None, Duty(1.0)):
+        assert differing(here, there, tenant, duty) == []
     there.do("SET session_replication_role = replica", harm)
-    (found,) = differing(here, there, tenant)
-    assert str(found).startswith(told)
+    for duty in (None, Duty(1.0)):
+        (found,) = differing(here, there, tenant, duty)
+        assert str(found).startswith(told)
+
+
+def test_the_same_is_found_whoever_adds_up(pair: tuple[Home, Home], tenant: UUID) -> None:
+    here, _ = pair
+    here.do("DELETE FROM feelings")
+    with source_of(here.place) as connection:
+        tables = tables_of(connection, here.schema, metadata())
+        there, ours = (sums(connection, here.schema, tables, tenant, duty=duty) for duty in (None, Duty(1.0)))
+    assert there == ours
+    assert {name: each.rows for name, each in ours.items()} == {"things": 3, "parts": 2, "feelings": 0, "events": 2}
 
 
 def test_homes_are_compared_as_they_were_when_their_views_were_frozen(pair: tuple[Home, Home], tenant: UUID) -> None:
