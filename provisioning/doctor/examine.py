@@ -116,7 +116,7 @@ def _look_at_servers(pool: ThreadPoolExecutor, doors: Doors, roll: Roll, *, lint
     def look(name: str) -> ServerLook:
         server = next(server for server in roll.servers if server.name == name)
         logins = [login for database in roll.databases_on(name) for login in database.logins]
-        return look_at_server(doors, server, logins, lint=lint)
+        return look_at_server(doors, server, logins, connections=roll.connections_to(server), lint=lint)
 
     names = [server.name for server in roll.servers if server.is_there]
     return dict(zip(names, pool.map(look, names), strict=True))

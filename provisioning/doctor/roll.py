@@ -15,7 +15,7 @@ from control_plane.domain.tenant import Model, Plan, Status
 from control_plane.registry import census, fleet, moves, servers
 from control_plane.registry.engine import transaction
 from control_plane.registry.fleet import Revisions
-from control_plane.registry.servers import READY
+from control_plane.registry.servers import GOING, GONE, READY
 from control_plane.registry.tables import MoveRow
 
 STUCK_AFTER = timedelta(minutes=10)
@@ -86,6 +86,11 @@ class Roll:
     def databases_on(self, server: str) -> tuple[RollDatabase, ...]:
         """Those of one server."""
         return tuple(database for database in self.databases if database.server == server)
+
+    def connections_to(self, server: Server) -> int:
+        """How many the pooler may come to hold there: its room, and one a database where these are more."""
+        served = [database for database in self.databases_on(server.name) if database.state not in {GOING, GONE}]
+        return max(server.connections, len(served))
 
 
 def read_roll(engine: Engine) -> Roll:

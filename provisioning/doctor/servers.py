@@ -49,15 +49,18 @@ class ServerLook:
     findings: tuple[Finding, ...]
 
 
-def look_at_server(doors: Doors, server: Server, logins: Sequence[str], *, lint: bool) -> ServerLook:
-    """Read what the roll is compared with and, with `lint`, check the server. One that is down is a finding."""
+def look_at_server(doors: Doors, server: Server, logins: Sequence[str], *, connections: int, lint: bool) -> ServerLook:
+    """Read what the roll is compared with and, with `lint`, check the server. One that is down is a finding.
+
+    `logins` are the apps' there, `connections` how many the pooler may come to hold.
+    """
     try:
         with look_into(doors, server, _ADMIN_DATABASE) as connection:
             visit = Visit(connection=connection, server=server.name)
             databases = dict(visit.rows("databases", _DATABASES))
             there = frozenset(name for (name,) in visit.rows("logins", _LOGINS))
             if lint:
-                _lint(visit, server, logins)
+                _lint(visit, server, logins, connections)
                 for template in (name for name, is_open in databases.items() if is_open):
                     visit.findings.extend(_look_into_template(doors, server, template))
             seen = ServerSeen(databases=frozenset(databases), logins=there)
@@ -66,9 +69,9 @@ def look_at_server(doors: Doors, server: Server, logins: Sequence[str], *, lint:
         return ServerLook(seen=None, findings=(SERVER_DOWN.finding(server=server.name, detail=in_words(error)),))
 
 
-def _lint(visit: Visit, server: Server, logins: Sequence[str]) -> None:
+def _lint(visit: Visit, server: Server, logins: Sequence[str], connections: int) -> None:
     settings = dict(visit.rows("settings", _SETTINGS, {"names": list(SETTINGS)}))
-    visit.findings.extend(judge(server.name, settings, connections=server.connections))
+    visit.findings.extend(judge(server.name, settings, connections=connections))
     visit.run("server", {"roles": platform_roles(server), "logins": list(logins), "admin": server.admin})
 
 

@@ -50,7 +50,8 @@ CONNECTION_BUDGET = Check(
     "connection_budget",
     Severity.WARNING,
     "the pooler may open more connections than the server takes",
-    "raise max_connections, or lower the server's connections on the roll",
+    "raise max_connections, or say how many there are (copyhold server room {server} --connections N); each database"
+    " has one at least: where these are too many, put tenants elsewhere",
 )
 
 # A setting and the values with which no statement, parameter or DETAIL of a tenant gets into the log.
@@ -77,7 +78,7 @@ SETTINGS = (
 
 
 def judge(server: str, settings: Mapping[str, str], *, connections: int | None) -> list[Finding]:
-    """What is wrong with a server of these settings; `connections` is what the roll lets the pooler open.
+    """What is wrong with a server of these settings; `connections` is what the pooler may come to hold.
 
     None stands for the control server: nobody is moved there, and no pooler stands before it.
     """
@@ -113,4 +114,6 @@ def _for_tenants(server: str, settings: Mapping[str, str], connections: int) -> 
         yield SLOT_WAL_UNBOUNDED.finding(server=server, detail="max_slot_wal_keep_size is not set")
     room = int(settings["max_connections"]) - int(settings["superuser_reserved_connections"])
     if connections > room:
-        yield CONNECTION_BUDGET.finding(server=server, detail=f"{connections} on the roll, room for {room}")
+        yield CONNECTION_BUDGET.finding(
+            server=server, detail=f"{connections} by its room or its databases, {room} by its settings"
+        )
