@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import timedelta
@@ -80,6 +80,22 @@ def settle(tenant: TenantUnderTest) -> UUID:
     """Give up the home that was left; the move's id."""
     with transaction(tenant.platform.engine) as session:
         return moving.settle(session, tenants.get(session, tenant.id, lock=True), "tests").id
+
+
+def change(tenant: TenantUnderTest, wish: Callable[..., None]) -> None:
+    """Suspend or resume it, and wait until the home says so too."""
+    town = tenant.platform
+    with transaction(town.engine) as session:
+        row = tenants.get(session, tenant.id, lock=True)
+        wish(session, town.workflows, row, "tests")
+        workflow_id = row.workflow_id
+    assert workflow_id is not None
+
+    def done() -> bool:
+        with transaction(town.engine) as session:
+            return workflow_records.get(session, workflow_id).state == workflow_records.DONE
+
+    until(done, what="its fence is set")
 
 
 def move_of(platform: PlatformUnderTest, move_id: UUID) -> MoveRow:

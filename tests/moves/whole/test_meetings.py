@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from datetime import timedelta
 
 import pytest
@@ -11,7 +10,7 @@ from control_plane.domain.ids import new_id
 from control_plane.domain.lifecycle import TransitionError
 from control_plane.domain.moving import Phase
 from control_plane.domain.tenant import Model, Status
-from control_plane.registry import fleet, servers, tenants, workflow_records
+from control_plane.registry import fleet, servers, tenants
 from control_plane.registry.engine import transaction
 from control_plane.registry.fleet import FleetBusyError
 from control_plane.tenants import closing, moving, rotating, service
@@ -22,6 +21,7 @@ from tests.moves.whole.journeys import (
     begin,
     begin_back,
     cancel,
+    change,
     fences_of,
     home_of,
     move_of,
@@ -84,45 +84,29 @@ def test_a_move_does_not_begin_while_the_login_changes(town: PlatformUnderTest) 
             begin(tenant, Model.POOL)
 
 
-def _change(tenant: TenantUnderTest, change: Callable[..., None]) -> None:
-    """Suspend or resume it, and wait until the home says so too."""
-    town = tenant.platform
-    with transaction(town.engine) as session:
-        row = tenants.get(session, tenant.id, lock=True)
-        change(session, town.workflows, row, "tests")
-        workflow_id = row.workflow_id
-    assert workflow_id is not None
-
-    def done() -> bool:
-        with transaction(town.engine) as session:
-            return workflow_records.get(session, workflow_id).state == workflow_records.DONE
-
-    until(done, what="its fence is set")
-
-
 def test_a_suspended_tenant_is_refused_wherever_it_moves_and_has_all_when_it_is_let_in(town: PlatformUnderTest) -> None:
     """There, let in and shut out again in the new home, and back with what it has done meanwhile."""
     tenant = town.tenant(Model.POOL)
-    _change(tenant, service.suspend)
+    change(tenant, service.suspend)
     with refused_all_along(tenant):
         move = moved(tenant, Model.SILO)
     assert (move.verified, move.stall_ms, town.status(tenant.id)[0]) == (True, None, Status.SUSPENDED)
     assert sorted(fences_of(tenant).values()) == [(1, "closed"), (2, "suspended")]
-    _change(tenant, service.resume)
+    change(tenant, service.resume)
     with traffic_of(tenant) as traffic:
         assert home_of(tenant)[0] is Model.SILO
-    _change(tenant, service.suspend)
+    change(tenant, service.suspend)
     with refused_all_along(tenant):
         wait_for(town, begin_back(tenant), Phase.DONE)
     assert_one_home(tenant, Model.POOL, 3, status=Status.SUSPENDED)
-    _change(tenant, service.resume)
+    change(tenant, service.resume)
     assert_nothing_lost(tenant, traffic)
     assert_one_home(tenant, Model.POOL, 3)
 
 
 def test_a_move_of_a_suspended_tenant_that_is_called_off_leaves_it_suspended(town: PlatformUnderTest) -> None:
     tenant = town.tenant(Model.POOL)
-    _change(tenant, service.suspend)
+    change(tenant, service.suspend)
     with workers_alone(town):
         move_id = begin(tenant, Model.BRIDGE)
         cancel(tenant)

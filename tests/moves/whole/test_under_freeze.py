@@ -13,10 +13,11 @@ import psycopg
 import pytest
 
 from control_plane.domain.moving import PASSED, Phase, Recipe
-from control_plane.domain.tenant import Model
+from control_plane.domain.tenant import Model, Status
 from control_plane.registry import servers, workflow_records
 from control_plane.registry.engine import transaction
 from control_plane.registry.workflows import MOVE, TIDY_MOVE
+from control_plane.tenants import service
 from provisioning.moves.forecast import foretell
 from tests.moves.whole.journeys import (
     AT_ONCE,
@@ -24,10 +25,11 @@ from tests.moves.whole.journeys import (
     begin,
     begin_back,
     cancel,
+    change,
     move_of,
     wait_for,
 )
-from tests.moves.whole.traffic import assert_all_there, assert_nothing_lost, traffic_of
+from tests.moves.whole.traffic import assert_all_there, assert_nothing_lost, refused_all_along, traffic_of
 from tests.parts import FAST, restart
 from tests.platform_under_test import PlatformUnderTest, TenantUnderTest
 from tests.provisioning import worker
@@ -115,6 +117,20 @@ def test_all_that_was_written_arrives_and_the_way_back_is_a_stream(tenant: Tenan
         wait_for(town, move.id, Phase.DONE)
     assert_nothing_lost(tenant, traffic)
     assert_one_home(tenant, Model.SILO, 3)
+
+
+def test_who_is_suspended_arrives_so_with_all_that_was_written(tenant: TenantUnderTest) -> None:
+    town = tenant.platform
+    with traffic_of(tenant) as traffic:
+        pass
+    change(tenant, service.suspend)
+    with refused_all_along(tenant):
+        move = wait_for(town, leave(tenant), Phase.DONE)
+    assert (move.recipe, move.verified, move.stall_ms) == (Recipe.FREEZE, True, None)
+    assert_one_home(tenant, Model.POOL, 2, status=Status.SUSPENDED)
+    change(tenant, service.resume)
+    assert_nothing_lost(tenant, traffic)
+    assert_one_home(tenant, Model.POOL, 2)
 
 
 def test_where_nobody_can_stream_there_is_no_way_back(tenant: TenantUnderTest) -> None:
