@@ -5,6 +5,7 @@ The process is forked from this one, where everything is imported already: tens 
 
 from __future__ import annotations
 
+import faulthandler
 import gc
 import importlib
 import json
@@ -22,6 +23,7 @@ from cli import main
 from tests.waiting import until
 
 NOT_ENDED_WELL = 70
+DEADLINE_S = 60.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,10 +64,10 @@ class Running:
 
     def heard(self) -> str:
         """What it has said on standard error so far."""
-        return os.pread(self.err.fileno(), 2**20, 0).decode()  # the offset is the command's as well
+        return _so_far(self.err)
 
-    def ended(self) -> Said:
-        """Wait for its end."""
+    def ended(self, deadline_s: float = DEADLINE_S) -> Said:
+        """Wait for its end. What has not ended in time is ended, and the test fails with what it had said till then."""
         found: list[int] = []
 
         def is_over() -> bool:
@@ -73,7 +75,13 @@ class Running:
             found.append(os.waitstatus_to_exitcode(status) if pid else 0)
             return pid != 0
 
-        until(is_over, what="the command ends", deadline_s=60)
+        try:
+            until(is_over, what="the command ends", deadline_s=deadline_s)
+        except AssertionError as error:
+            printed = _so_far(self.out)
+            os.kill(self.pid, signal.SIGABRT)  # Upon it Python says on standard error where it stands.
+            os.waitpid(self.pid, 0)
+            raise AssertionError(f"{error}\nout: {printed}\nerr: {_so_far(self.err)}") from None
         return Said(code=found[-1], out=_all_of(self.out), err=_all_of(self.err))
 
 
@@ -107,6 +115,7 @@ def _become_the_command(arguments: list[str], variables: Mapping[str, str], out:
         os.dup2(out.fileno(), 1)
         os.dup2(err.fileno(), 2)
         sys.stdout, sys.stderr = os.fdopen(1, "w"), os.fdopen(2, "w")
+        faulthandler.enable(2)
         sys.argv = ["copyhold", *arguments]
         main.main()
         code = 0
@@ -118,6 +127,10 @@ def _become_the_command(arguments: list[str], variables: Mapping[str, str], out:
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(code if isinstance(code, int) else 1)
+
+
+def _so_far(file: IO[bytes]) -> str:
+    return os.pread(file.fileno(), 2**20, 0).decode()  # the offset is the command's as well
 
 
 def _all_of(file: IO[bytes]) -> str:
