@@ -15,6 +15,7 @@ from types import MappingProxyType
 
 from control_plane.domain.errors import SetupError
 from control_plane.settings import Settings
+from control_plane.stores.master_keys import KmsFile
 from provisioning.files import write_atomically, write_once
 from provisioning.providers.base import ServerAddress
 from provisioning.providers.local import ClusterShape, LocalProvider
@@ -69,11 +70,12 @@ class Layout:
     cluster_ports: Mapping[str, int] = field(default_factory=lambda: CLUSTER_PORTS)
 
     @classmethod
-    def create(cls, data: Path) -> Layout:
+    def create(cls, data: Path, *, kms: str | None = None) -> Layout:
         """Make what is missing in `data`, which must exist, and open it. What is there already is left alone.
 
-        Raises ForeignFolderError for a folder that holds something else, SetupError when the master key of
-        existing servers is gone.
+        With `kms`, a key of AWS KMS, a new platform's master key is sealed under it and lies nowhere as it is. Raises
+        ForeignFolderError for a folder that holds something else, SetupError when the master key of existing servers
+        is gone, or is in a file and was to be KMS's, MasterKeyError when KMS makes none.
         """
         data = data.resolve()
         with _explained(data):
@@ -82,7 +84,7 @@ class Layout:
                 cls(data=data)._write()
             layout = cls.open(data)
             layout._make_folders()
-            layout._make_master_key()
+            layout._make_master_key(kms)
         return layout
 
     @classmethod
@@ -151,6 +153,11 @@ class Layout:
         return self.data / "secrets" / "master.key"
 
     @property
+    def master_key_kms(self) -> Path:
+        """The master key as AWS KMS sealed it. Where there is this file the other one is not looked at."""
+        return self.data / "secrets" / "master.kms"
+
+    @property
     def snapshot(self) -> Path:
         return self.snapshot_of(1)
 
@@ -200,15 +207,16 @@ class Layout:
 
     def settings(self, api: int | None = None) -> Settings:
         """Those of its worker, or of API process number `api`; what a folder cannot know comes from COPYHOLD_*."""
+        sealed = self.master_key_kms.exists()
         return Settings.from_environment(
             control_dsn=self.server("control").dsn(database=CONTROL_DATABASE, user=CONTROL_DATABASE),
             pooler_host=str(self.sockets),
             pooler_port=POOLER_PORT,
             pooler_dir=self.pooler,
             redis_url=f"unix://{self.redis_socket}",
-            master_key_file=self.master_key,
+            master_key_file=None if sealed else self.master_key,
             master_key=None,
-            master_key_kms=None,
+            master_key_kms=self.master_key_kms if sealed else None,
             snapshot_file=self.snapshot_of(api or 1),
             export_dir=self.exports,
             ready_file=self.api_ready(api) if api else self.worker_ready,
@@ -253,12 +261,22 @@ class Layout:
         self.sockets.mkdir(mode=0o700, exist_ok=True)
         _refuse_a_foreign_folder(self.sockets, self.data.stat().st_uid)
 
-    def _make_master_key(self) -> None:
+    def _make_master_key(self, kms: str | None) -> None:
+        if self.master_key_kms.exists():
+            return
         if self.master_key.exists():
+            if kms is not None:
+                raise SetupError(
+                    f"the master key is in {self.master_key}; take it along first: "
+                    f"copyhold master-key new {self.master_key_kms} --kms {kms} --with-current --data {self.data}"
+                )
             return
         if any((self.servers / name).exists() for name in SERVERS):
             raise SetupError(f"{self.master_key} is missing, and what it sealed cannot be opened: restore it")
-        write_once(self.master_key, secrets.token_bytes(32))
+        if kms is not None:
+            KmsFile(path=self.master_key_kms).create(kms)
+        else:
+            write_once(self.master_key, secrets.token_bytes(32))
 
 
 def api_name(number: int) -> str:

@@ -48,6 +48,10 @@ WarmOption = Annotated[
     int,
     typer.Option("--warm", metavar="N", min=0, max=WARM_MAX, help="Finished silos that a new platform keeps ready."),
 ]
+KmsOption = Annotated[
+    str | None,
+    typer.Option("--kms", metavar="KEY", help="Seal a new platform's master key under this key of AWS KMS."),
+]
 
 
 def up(
@@ -58,6 +62,7 @@ def up(
     detach: DetachOption = False,
     at: AtOption = "head",
     warm: WarmOption = WARM,
+    kms: KmsOption = None,
 ) -> None:
     """Start everything on this machine: PostgreSQL servers, PgBouncer, Redis, API and worker.
 
@@ -68,4 +73,12 @@ def up(
         major, minor = find_tools().pgbouncer.release
         bootstrap(layout, pooler_version=(major, minor), tenant_revision=at, warm=warm)
 
-    start(data_folder(data), host=host, port=port, api_processes=api_processes, detach=detach, bootstrap=prepare)
+    start(
+        data_folder(data),
+        host=host,
+        port=port,
+        api_processes=api_processes,
+        detach=detach,
+        bootstrap=prepare,
+        kms=kms,
+    )

@@ -30,16 +30,18 @@ def start(
     bootstrap: Bootstrap,
     api_processes: int | None = None,
     processes: Processes | None = None,
+    kms: str | None = None,
 ) -> None:
     """Run the platform in `data` until it is stopped; with `detach`, only until it is ready.
 
+    With `kms` the master key of a new one is sealed under that key of AWS KMS.
     Raises CopyholdError when it cannot start or a part does not stay up. Then nothing of it is left running.
     """
     preflight.raise_file_limit()
     privileges.make_folder_and_become_its_owner(data)
     os.umask(0o077)
     _forget_libpq_variables()
-    layout = Layout.create(data).listening(host=host, port=port, api_processes=api_processes)
+    layout = Layout.create(data, kms=kms).listening(host=host, port=port, api_processes=api_processes)
     report = go_to_background(layout.logs / "supervisor.log") if detach else TerminalReport()
     try:
         _run(layout, bootstrap, processes or Processes(), report)
