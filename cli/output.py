@@ -127,7 +127,7 @@ def _counts(title: str, total: int) -> Tell:
         if line is not None:
             say(line)
         if done % every == 0 or done == total:
-            say(f"{title}: {done} of {total}")
+            say(f"{title}: {done} of {max(done, total)}")
 
     return tell
 

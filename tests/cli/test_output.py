@@ -46,6 +46,14 @@ def test_counting_is_told_now_and_then_where_there_is_no_terminal(capsys: pytest
     assert lines[-1] == "migrating: 100 of 100"
 
 
+def test_what_comes_on_top_of_what_was_planned_raises_the_whole(capsys: pytest.CaptureFixture[str]) -> None:
+    """As homes do that are made while the fleet is migrated."""
+    with output.progress("migrating", 2, counting=True) as tell:
+        for _ in range(3):
+            tell(None)
+    assert capsys.readouterr().out.splitlines()[-1] == "migrating: 3 of 3"
+
+
 def test_quiet_progress_says_nothing(capsys: pytest.CaptureFixture[str]) -> None:
     with output.progress("migrating", 1, quiet=True) as tell:
         tell("a line")
