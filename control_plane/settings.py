@@ -46,7 +46,8 @@ class Limits(BaseModel):
     background_share: Annotated[float, Field(gt=0, le=1)] = 0.25
     """For which part of the time a tenant's rows are copied, compared or deleted while others are served beside it.
 
-    With less of it others notice less, and moves take longer; with 1 it never rests.
+    At most: less of it while the machine is full. With less others notice less, and moves take longer; with 1 it never
+    rests.
     """
     body_bytes: Annotated[int, Field(ge=1024)] = 256 * 1024
     feed_poll_s: Annotated[float, Field(gt=0)] = 0.8

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,6 +18,9 @@ from tests.platform_under_test import PlatformUnderTest, TenantUnderTest, runnin
 # and children inherit that.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 signal.signal(signal.SIGHUP, signal.SIG_DFL)
+
+# Nobody is served beside a move here but those who try to disturb it, and on a full machine it would take its time.
+os.environ.setdefault("COPYHOLD_LIMITS__BACKGROUND_SHARE", "0.9")
 
 # How long an example takes says how busy the machine is, and nothing of what is tried.
 settings.register_profile("busy", deadline=None, suppress_health_check=[HealthCheck.too_slow])

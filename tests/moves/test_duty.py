@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable
 from uuid import UUID
 
@@ -11,7 +12,7 @@ import pytest
 from control_plane.domain.server import Server
 from control_plane.domain.tenant import Model
 from provisioning import erasing
-from provisioning.duty import NICENESS, REST_MAX_S, Duty
+from provisioning.duty import FULL, LEAST, NICENESS, REST_MAX_S, Duty, count_ticks
 from provisioning.moves import comparing, copying, following
 from provisioning.moves.places import source_of, target_of
 from provisioning.moves.ways import erase_tenant
@@ -31,11 +32,14 @@ END $$
 
 
 class Watch:
-    """A clock that goes on when it is told to, and what was slept by it."""
+    """A clock that goes on when it is told to, what was slept by it, and how full the machine is."""
 
     def __init__(self) -> None:
         self.now = 100.0
         self.rests: list[float] = []
+        self.in_use = 0.0
+        self.counted = (0.0, 0.0)
+        self.counted_at = self.now
 
     def clock(self) -> float:
         return self.now
@@ -44,8 +48,21 @@ class Watch:
         self.rests.append(seconds)
         self.now += seconds
 
+    def ticks(self) -> tuple[int, int]:
+        used, all_ = self.counted
+        passed = (self.now - self.counted_at) * 1000
+        self.counted, self.counted_at = (used + passed * self.in_use, all_ + passed), self.now
+        return int(self.counted[0]), int(self.counted[1])
+
     def duty(self, share: float) -> Duty:
-        return Duty(share, clock=self.clock, sleep=self.sleep)
+        return Duty(share, clock=self.clock, sleep=self.sleep, ticks=self.ticks)
+
+    def share(self, duty: Duty, pieces: int) -> float:
+        """That the last of so many pieces of work had."""
+        for _ in range(pieces):
+            self.now += 0.1
+            duty.rest()
+        return 0.1 / (0.1 + self.rests[-1])
 
 
 @pytest.mark.parametrize(("share", "rest_s"), [(0.25, 0.3), (0.5, 0.1), (0.8, 0.025)])
@@ -56,6 +73,28 @@ def test_what_took_longer_is_rested_from_longer(share: float, rest_s: float) -> 
         watch.now += 0.1 * pieces
         duty.rest()
     assert watch.rests == [pytest.approx(rest_s), pytest.approx(2 * rest_s)]
+
+
+def test_on_a_full_machine_it_takes_less_and_never_nothing() -> None:
+    watch = Watch()
+    duty = watch.duty(0.5)
+    watch.in_use = FULL - 0.1
+    assert watch.share(duty, 30) == pytest.approx(0.5)
+    watch.in_use = FULL + 0.1
+    assert 0.5 * LEAST < watch.share(duty, 3) < 0.5
+    assert watch.share(duty, 30) == pytest.approx(0.5 * LEAST)
+    watch.in_use = 0.0
+    assert watch.share(duty, 30) == pytest.approx(0.5)
+
+
+def test_the_kernel_counts_what_is_in_use() -> None:
+    used, all_ = count_ticks()
+    end = time.process_time() + 0.1
+    while time.process_time() < end:
+        pass
+    used_after, all_after = count_ticks()
+    assert used < used_after <= all_after
+    assert 0 < used_after - used <= all_after - all_
 
 
 def test_with_all_of_the_time_it_never_rests() -> None:
@@ -80,14 +119,12 @@ def test_what_was_no_work_is_not_rested_from_and_no_rest_is_longer_than_the_long
 def test_who_does_not_get_ahead_hurries_up_to_all_of_the_time() -> None:
     watch = Watch()
     duty = watch.duty(0.25)
-    rests: list[float] = []
-    for _ in range(4):
-        duty.begin()
-        watch.now += 0.1
-        duty.rest()
+    shares = []
+    for _ in range(2):
+        shares.append(watch.share(duty, 30))
         duty = duty.hurried()
-        rests, watch.rests = [*rests, *watch.rests], []
-    assert rests == [pytest.approx(0.3), pytest.approx(0.1)]
+    assert shares == [pytest.approx(0.25), pytest.approx(0.5)]
+    assert not duty.rests
 
 
 def niceness(connection: Connection) -> int:
