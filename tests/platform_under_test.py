@@ -34,11 +34,12 @@ from control_plane.tenants import service
 from provisioning.estate import Estate
 from provisioning.layout import Layout
 from tests.folders import new_folder
-from tests.forking import run_command
+from tests.forking import start_command
 from tests.waiting import until
 
 PASSWORD = "correct horse battery"
 COPYHOLD = (sys.executable, "-m", "cli.main")
+COMMAND_ENDS_IN_S = 120.0
 STAYING = {"up", "demo"}
 """They leave processes behind, which are known by how they were started."""
 
@@ -55,7 +56,10 @@ def free_port() -> int:
 
 def copyhold(*arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
     """Run the `copyhold` command and return what it printed."""
-    done = copyhold_anew(*arguments, check=False) if arguments[0] in STAYING else run_command(*arguments)
+    if arguments[0] in STAYING:
+        return copyhold_anew(*arguments, check=check)
+    said = start_command(*arguments).ended(COMMAND_ENDS_IN_S)
+    done = subprocess.CompletedProcess(arguments, said.code, said.out, said.err)
     if check:
         done.check_returncode()
     return done

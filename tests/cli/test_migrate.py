@@ -10,7 +10,8 @@ import pytest
 from sqlalchemy import text
 
 from control_plane.registry.engine import transaction
-from tests.cli.shell import Said, Shell
+from tests.cli.shell import Shell
+from tests.forking import Said
 from tests.platform_under_test import PlatformUnderTest, TenantUnderTest
 from tests.waiting import until
 

@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from tests.cli.shell import Said, Shell
+from tests.cli.shell import Shell
+from tests.forking import Said
 from tests.platform_under_test import PlatformUnderTest, TenantUnderTest
 
 pytestmark = pytest.mark.slow

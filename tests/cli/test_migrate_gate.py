@@ -17,8 +17,9 @@ from control_plane.routing.announcing import Announcer
 from control_plane.version import code_version
 from migrations.fleet import gate
 from tenant_app.inbox import Inbox
-from tests.cli.shell import Said, Shell
+from tests.cli.shell import Shell
 from tests.folders import new_folder
+from tests.forking import Said
 from tests.platform_under_test import PlatformUnderTest, TenantUnderTest
 from tests.waiting import until
 

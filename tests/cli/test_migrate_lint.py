@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 
 from tenant_app.inbox import Inbox
-from tests.cli.shell import Said, Shell
+from tests.cli.shell import Shell
 from tests.fleet.linting import index, lint_chain, sql
+from tests.forking import Said
 
 pytestmark = pytest.mark.slow
 

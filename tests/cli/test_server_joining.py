@@ -12,7 +12,8 @@ from sqlalchemy import select
 from control_plane import audit
 from control_plane.registry.engine import transaction
 from control_plane.registry.tables import ServerRow, WorkflowRow
-from tests.cli.shell import Said, Shell
+from tests.cli.shell import Shell
+from tests.forking import Said
 from tests.platform_under_test import PlatformUnderTest, running_platform
 from tests.servers import remote
 from tests.servers.remote import RemoteServer, remote_server

@@ -18,7 +18,7 @@ from control_plane.registry.tables import ServerRow, WorkflowRow
 from control_plane.registry.workflows import REMOVE_SERVER
 from control_plane.tenants import joining, retrying
 from provisioning.doctor.examine import examine
-from tests.cli.shell import Running, Said
+from tests.forking import Running, Said
 from tests.provisioning.lives import state_of, wait_until_done, wait_until_ended
 from tests.provisioning.rds_house import INSTANCE, NAME, SECRET, SHAPE, RdsHouse, rds_house
 from tests.provisioning.workers import workers_alone

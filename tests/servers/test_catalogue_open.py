@@ -16,7 +16,8 @@ from control_plane.registry import servers
 from control_plane.registry.engine import transaction
 from control_plane.routing.refusals import MovedError
 from control_plane.routing.road import Road
-from tests.cli.shell import Said, Shell
+from tests.cli.shell import Shell
+from tests.forking import Said
 from tests.platform_under_test import TenantUnderTest
 from tests.routing.roads import road_over
 from tests.servers.far import NAME, Far, home_of, spy
