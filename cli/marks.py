@@ -13,7 +13,7 @@ def marked_ready(mark: Path | None) -> Iterator[None]:
     if mark is None:
         yield
         return
-    mark.write_text("ready\n")
+    mark.touch()  # there is room for a name on a full disk
     try:
         yield
     finally:

@@ -15,6 +15,7 @@ from starlette.applications import Starlette
 from starlette.types import ASGIApp
 
 from cli.marks import marked_ready
+from cli.ports import bound
 from cli.wiring import Platform, open_platform
 from control_plane.api.app import ControlParts, create_control_app
 from control_plane.api.dismissal import Dismissing
@@ -56,14 +57,9 @@ def _entrance(settings: Settings) -> socket.socket:
     """Bound, and not listening yet: nobody is to wait for a process that still starts."""
     host, port = settings.http_host, settings.http_port
     try:
-        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-        entrance = socket.socket(family, kind, protocol)
-        entrance.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        entrance.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-        entrance.bind(address)
+        return bound(host, port, shared=True)
     except OSError as error:
         raise SetupError(f"cannot listen on {host}, port {port}: {error.strerror}") from error
-    return entrance
 
 
 def create_app(platform: Platform) -> ASGIApp:

@@ -16,7 +16,7 @@ from pathlib import Path
 from cli.supervisor.part import Part
 from cli.supervisor.report import Report
 from control_plane.domain.errors import SetupError
-from provisioning.layout import Layout
+from provisioning.layout import API_PROCESSES_MAX, Layout
 from provisioning.providers.local import runs_postgres_in
 
 ENDING_S = 10.0
@@ -41,6 +41,7 @@ def clear(layout: Layout, parts: Sequence[Part], report: Report) -> None:
     for part, pid in _remaining(parts):
         raise SetupError(f"{part.name} of an earlier run (pid {pid}) does not end; stop it and try again")
     _remove_sockets(layout)
+    _forget_old_copies(layout)
 
 
 def _wait(parts: Sequence[Part], seconds: float) -> None:
@@ -85,6 +86,12 @@ def _send(pid: int, number: signal.Signals) -> None:
         os.kill(pid, number)
     except ProcessLookupError:
         return
+
+
+def _forget_old_copies(layout: Layout) -> None:
+    """Of API processes that will not run: when they do again, none may start from what it knew so long ago."""
+    for number in range(layout.api_processes + 1, API_PROCESSES_MAX + 1):
+        layout.snapshot_of(number).unlink(missing_ok=True)
 
 
 def _remove_sockets(layout: Layout) -> None:

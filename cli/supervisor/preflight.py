@@ -9,6 +9,7 @@ import socket
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
+from cli.ports import bound
 from control_plane.domain.errors import SetupError
 
 WANTED_FILES = 65536
@@ -50,10 +51,7 @@ def claimed(host: str, port: int) -> Iterator[None]:
 
 def _refuse_a_taken_port(host: str, port: int) -> None:
     try:
-        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-        with socket.socket(family, kind, protocol) as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            probe.bind(address)
+        with bound(host, port) as probe:
             probe.listen(1)
     except OSError as error:
         raise SetupError(_why_not(host, port, error), port=port) from error

@@ -12,6 +12,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
+from cli.marks import marked_ready
 from tests.platform.conftest import CopyTo, requires_root
 from tests.platform.machine import Platform, eventually
 
@@ -48,6 +49,17 @@ def test_a_first_start_without_room_says_so_and_works_once_there_is_room(small_d
     assert not list(platform.layout.servers.glob(".*"))
     platform.run("down")
     assert platform.end()[0] == 0
+
+
+def test_a_process_tells_that_it_serves_on_a_full_disk_too(small_disk: Path) -> None:
+    with suppress(OSError):
+        (small_disk / "filler").write_bytes(bytes(100_000_000))
+    with pytest.raises(OSError, match="No space left"):
+        (small_disk / "another").write_text("anything")
+    mark = small_disk / "ready"
+    with marked_ready(mark):
+        assert mark.exists()
+    assert not mark.exists()
 
 
 @pytest.mark.slow

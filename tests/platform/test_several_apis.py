@@ -38,8 +38,12 @@ def test_as_many_serve_as_were_asked_for_then_and_the_next_time_until_told_other
     assert sorted(apis(platform)) == ["1", "2", "3"]
     assert platform.run("down").returncode == 0
 
+    copies = [platform.layout.snapshot_of(number) for number in (1, 2, 3)]
+    for copy in copies:
+        copy.touch()
     platform.up("--api-processes", "1")
     assert sorted(apis(platform)) == ["1"]
+    assert [copy.exists() for copy in copies] == [True, False, False], "nobody starts from what was known long ago"
     assert Layout.open(platform.data).api_processes == 1
 
 
@@ -58,8 +62,6 @@ def test_one_that_dies_comes_back_and_the_port_answers_all_the_while(platform: P
 def test_what_a_killed_supervisor_left_is_ended_though_fewer_are_wanted_now(platform: Platform) -> None:
     # As the supervisor would have started it, but for the kernel's word that it ends with it.
     command = [sys.executable, str(Path(__file__).parent / "stubs/api.py"), "--data", str(platform.data)]
-    state = platform.data / "platform.json"
-    state.write_text(state.read_text().replace('"port": 8080', f'"port": {platform.port}'))
     left = subprocess.Popen(
         [*command, "--number", "3"], user=platform.data.stat().st_uid, cwd=platform.layout.run, start_new_session=True
     )
