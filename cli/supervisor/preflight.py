@@ -42,7 +42,8 @@ def claimed(host: str, port: int) -> Iterator[None]:
     """
     with socket.socket(socket.AF_UNIX) as claim:
         try:
-            claim.bind(f"\0copyhold {host} {port}")  # given up with this process, however that ends
+            address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][4][0]
+            claim.bind(f"\0copyhold {address} {port}")  # given up with this process, however that ends
         except OSError as error:
             raise SetupError(_why_not(host, port, error), port=port) from error
         _refuse_a_taken_port(host, port)

@@ -78,7 +78,7 @@ def test_a_port_is_claimed_by_one_platform_at_a_time() -> None:
     with (
         claimed("127.0.0.1", port),
         pytest.raises(SetupError, match=f"port {port} is in use"),
-        claimed("127.0.0.1", port),
+        claimed("127.1", port),  # the same address, by another name
     ):
         pass
     with (
