@@ -14,6 +14,7 @@ from control_plane.domain.errors import ForbiddenError, UnauthenticatedError
 from control_plane.domain.route import ApiKey, Role
 from control_plane.routing.credentials import SessionRefusedError
 from control_plane.routing.visitor import SAFE_METHODS, TheSession, Visitor, visitor_of
+from tenant_app.recording import relies_on, remember_once_committed
 from tenant_app.rows import insert_once
 from tenant_app.sessions import repository
 from tenant_app.tables import User
@@ -53,10 +54,14 @@ class Caller:
         return "service" if self.session_id is None else "person"
 
     async def recorded(self, session: AsyncSession) -> UUID:
-        """The id of the caller's users row. A key's is made when it first writes something that names it."""
-        if self.session_id is None:
+        """The id of the caller's users row. A key's is made when it first writes something that names it.
+
+        What refers to it is sent by `rows.flush`, which hears when it is not there.
+        """
+        if self.session_id is None and not relies_on(session, self.user_id):
             values = {"name": self.name, "role": self.role, "kind": self.kind}
             await insert_once(session, User, id=self.user_id, **values)
+            remember_once_committed(session, self.user_id)
         return self.user_id
 
 

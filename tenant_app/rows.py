@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import cast
 
 import psycopg
@@ -10,18 +11,32 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from control_plane.domain.errors import CopyholdError
+from control_plane.domain.errors import CopyholdError, UnavailableError
 from control_plane.routing.scope import TenantScoped, TenantSession
+from tenant_app.recording import was_wrong
+
+NOTHING: Mapping[str, type[CopyholdError]] = MappingProxyType({})
 
 
-async def flush(session: AsyncSession, broken: Mapping[str, type[CopyholdError]]) -> None:
-    """Send pending changes; a broken constraint named in `broken` becomes that error. The transaction is lost then."""
+class RowGoneError(UnavailableError):
+    """Something that this refers to is not there any more; try again."""
+
+    code = "row_gone"
+
+
+async def flush(session: AsyncSession, broken: Mapping[str, type[CopyholdError]] = NOTHING) -> None:
+    """Send pending changes; a broken constraint named in `broken` becomes that error. The transaction is lost then.
+
+    RowGoneError when the caller's own row was thought to be there, and is not: this process writes it the next time.
+    """
     try:
         await session.flush()
     except IntegrityError as error:
         constraint = cast(psycopg.Error, error.orig).diag.constraint_name or ""
         if constraint in broken:
             raise broken[constraint] from error
+        if isinstance(error.orig, psycopg.errors.ForeignKeyViolation) and was_wrong(session):
+            raise RowGoneError from error
         raise
 
 

@@ -12,6 +12,7 @@ from tenant_app.caller import Caller
 from tenant_app.conversations import repository
 from tenant_app.conversations.schemas import ConversationChanges, ConversationOut, NewConversation
 from tenant_app.pages import Page, Paging
+from tenant_app.rows import flush
 from tenant_app.tables import Conversation
 
 LIST = "conversations"
@@ -27,7 +28,7 @@ async def begin(session: AsyncSession, by: Caller, new: NewConversation) -> Conv
     """A new conversation."""
     conversation = Conversation(id=new_id(), subject=new.subject, created_by=await by.recorded(session))
     session.add(conversation)
-    await session.flush()
+    await flush(session)
     return conversation
 
 
