@@ -22,13 +22,6 @@ from tests.moves.moving import caught_up, fill, moving, same, tables_between
 from tests.servers.remote import remote_server
 
 FILLS = 5
-DELAY_NOW = """
-CREATE FUNCTION delay_now(given text) RETURNS text LANGUAGE plpgsql IMMUTABLE AS $$
-BEGIN
-    RAISE NOTICE 'delay %%', current_setting('vacuum_cost_delay');
-    RETURN given;
-END $$
-"""
 
 
 class Watch:
@@ -204,20 +197,3 @@ def test_a_copy_that_somebody_waits_for_does_not_rest(
     with source_of(here.place) as source, target_of(there.place) as target:
         copying.copy_rows(source, target, (here.schema, there.schema), tables_between(here, there), tenant)
     assert slept == []
-
-
-@pytest.mark.parametrize(("share", "delay"), [(0.5, "1ms"), (1.0, "0")])
-def test_a_new_plan_is_made_slowly_unless_somebody_waits(
-    home: NewHome, other: Server, tenant: UUID, share: float, delay: str
-) -> None:
-    here, there = home(Model.POOL), home(Model.BRIDGE, other)
-    fill(here, tenant, "copied")
-    # ANALYZE computes what an index is of.
-    there.do(DELAY_NOW, "CREATE INDEX ON parts (delay_now(note))")
-    told: list[str | None] = []
-    with source_of(here.place) as source, target_of(there.place) as target:
-        target.add_notice_handler(lambda notice: told.append(notice.message_primary))
-        tables, schemas = tables_between(here, there), (here.schema, there.schema)
-        copying.copy_rows(source, target, schemas, tables, tenant, duty=Watch().duty(share))
-        assert told[-1] == f"delay {delay}"
-        assert target.execute("SHOW vacuum_cost_delay").fetchone() == ("0",)

@@ -22,7 +22,7 @@ from provisioning.moves.tables import tables_of
 from provisioning.roles import SUPERUSER
 from tests.moves.conftest import NewHome
 from tests.moves.homes import Home, metadata
-from tests.moves.moving import caught_up, differing, fill, moving, same, tables_between
+from tests.moves.moving import caught_up, differing, fill, moving, references_checked, same, tables_between
 
 MANY = """
 INSERT INTO things (tenant_id, id, name) SELECT %(tenant)s, gen_random_uuid(), n::text FROM generate_series(1, 3000) n
@@ -87,10 +87,8 @@ def test_a_caught_up_stream_costs_the_target_nothing(pair: tuple[Home, Home], te
 def strict(other: Server, pair: tuple[Home, Home]) -> Iterator[Home]:
     """The target, on a server that lets nobody leave references unchecked."""
     _, there = pair
-    with there.superuser() as admin:
-        admin.execute("REVOKE SET ON PARAMETER session_replication_role FROM copyhold_mover")
+    with references_checked(there):
         yield there
-        admin.execute("GRANT SET ON PARAMETER session_replication_role TO copyhold_mover")
 
 
 def test_a_server_that_checks_references_takes_it_all_the_same(
