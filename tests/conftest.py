@@ -108,6 +108,15 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> ByUnit:
     return ByUnit(config, log)
 
 
+@pytest.hookimpl(trylast=True)
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """Name what failed at the very end, a line each: of a long output that is what is kept."""
+    reporter = config.pluginmanager.get_plugin("terminalreporter")
+    for kind in ("failed", "error"):
+        for report in reporter.stats.get(kind, ()) if reporter else ():
+            reporter.write_line(f"{kind}: {report.nodeid} [{report.duration:.0f} s]")
+
+
 @pytest.fixture(scope="session")
 def platform() -> Iterator[PlatformUnderTest]:
     """A running platform. Tests share it: they make tenants of their own and break nothing that others use."""

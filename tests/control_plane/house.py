@@ -30,10 +30,11 @@ from control_plane.registry.fleet import Revisions, set_wanted
 from control_plane.registry.tables import TenantRow
 from control_plane.registry.workflows import DurableWorkflows
 from control_plane.routing.feed import Roll
-from control_plane.routing.throttle import MemoryCounter, Throttle
+from control_plane.routing.throttle import Throttle
 from control_plane.settings import Limits, Settings
 from control_plane.staff import service as staff
 from control_plane.staff.roles import StaffRole
+from tests.lasting_counter import LastingCounter
 
 PASSWORD = "correct horse battery"
 PASSWORD_HASH = hashed(PASSWORD)
@@ -170,7 +171,7 @@ async def control_plane_on(dsn: str, **limits: float) -> AsyncIterator[ControlPl
         workflows=workflows,
         keyring=keyring,
         roll=roll,
-        throttle=Throttle(MemoryCounter()),
+        throttle=Throttle(LastingCounter()),
     )
     roll.start()
     try:

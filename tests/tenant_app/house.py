@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 import os
 import time
-from collections import Counter
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, cast
@@ -33,6 +32,7 @@ from control_plane.settings import Limits, Settings
 from migrations.fleet.chains import HOME, tenant_chain
 from provisioning.databases import Builder
 from tenant_app import inbox
+from tests.lasting_counter import LastingCounter
 
 PASSWORD = "correct horse battery"
 PASSWORD_HASH = hashed(PASSWORD)
@@ -55,21 +55,6 @@ class FixedRoll:
     def put(self, route: Route) -> None:
         """That tenant as it is now."""
         self.snapshot = self.snapshot.changed([route], self.snapshot.version + 1)
-
-
-@dataclass
-class LastingCounter:
-    """Counts without end, so that no test depends on when a minute is over."""
-
-    counts: Counter[str] = field(default_factory=Counter)
-
-    async def hit(self, name: str) -> int:
-        """See routing.throttle.Counter."""
-        self.counts[name] += 1
-        return self.counts[name]
-
-    async def close(self) -> None:
-        """See routing.throttle.Counter."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -15,9 +15,10 @@ from control_plane.domain.route import Role
 from control_plane.domain.server import Server
 from control_plane.domain.tenant import Model
 from control_plane.routing.credentials import COOKIE
-from control_plane.routing.throttle import MemoryCounter, Throttle
+from control_plane.routing.throttle import Throttle
 from tenant_app.passwords import AT_ONCE, WAITING_MAX, PasswordQueueError, Passwords
 from tenant_app.tables import UserSession
+from tests.lasting_counter import LastingCounter
 from tests.tenant_app.house import OWNER_EMAIL, PASSWORD, House, TenantUnderTest
 
 
@@ -129,7 +130,7 @@ async def test_many_at_once_are_served_or_told_to_come_back(tenant: TenantUnderT
 
 
 async def test_no_more_wait_for_password_work_than_are_allowed_to() -> None:
-    passwords = Passwords(Throttle(MemoryCounter()), tries_per_minute=1)
+    passwords = Passwords(Throttle(LastingCounter()), tries_per_minute=1)
     everybody = [passwords.matches("x", None) for _ in range(AT_ONCE + WAITING_MAX + 10)]
     answers = await asyncio.gather(*everybody, return_exceptions=True)
     assert sum(isinstance(answer, PasswordQueueError) for answer in answers) == 10
