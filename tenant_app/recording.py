@@ -12,11 +12,12 @@ from uuid import UUID
 
 from sqlalchemy import event
 from sqlalchemy.ext.asyncio import AsyncSession
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import Session, SessionTransaction
 
 from control_plane.routing.scope import TenantSession
 
-TENANTS_MAX = 10_000
+TENANTS_MAX, USERS_MAX = 10_000, 100
+"""So many tenants, and users of each: keys come and go, and nobody tells which have gone."""
 _RECORDED, _RELIED = "tenant_app.recorded", "tenant_app.relied"
 _known: dict[UUID, set[UUID]] = {}
 """By tenant. What is forgotten of it costs a statement."""
@@ -47,10 +48,20 @@ def _tenant_of(session: AsyncSession) -> UUID:
 
 
 def _remember(session: Session) -> None:
-    if (user_id := session.info.pop(_RECORDED, None)) is not None:
-        if len(_known) >= TENANTS_MAX:
-            _known.clear()
-        _known.setdefault(cast(TenantSession, session).tenant_id, set()).add(user_id)
+    # The end of a savepoint is told as a commit too.
+    if session.in_nested_transaction() or (user_id := session.info.pop(_RECORDED, None)) is None:
+        return
+    if len(_known) >= TENANTS_MAX:
+        _known.clear()
+    users = _known.setdefault(cast(TenantSession, session).tenant_id, set())
+    if len(users) >= USERS_MAX:
+        users.clear()
+    users.add(user_id)
+
+
+def _unremember(session: Session, _: SessionTransaction) -> None:
+    session.info.pop(_RECORDED, None)
 
 
 event.listen(TenantSession, "after_commit", _remember)
+event.listen(TenantSession, "after_soft_rollback", _unremember)

@@ -114,7 +114,8 @@ def pytest_unconfigure(config: pytest.Config) -> None:
     reporter = config.pluginmanager.get_plugin("terminalreporter")
     for kind in ("failed", "error"):
         for report in reporter.stats.get(kind, ()) if reporter else ():
-            reporter.write_line(f"{kind}: {report.nodeid} [{report.duration:.0f} s]")
+            took_s = getattr(report, "duration", 0.0)  # A file that cannot be read has none.
+            reporter.write_line(f"{kind}: {report.nodeid} [{took_s:.0f} s]")
 
 
 @pytest.fixture(scope="session")

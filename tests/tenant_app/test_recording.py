@@ -10,6 +10,7 @@ import pytest
 from control_plane.domain.ids import new_id
 from tenant_app import recording
 from tenant_app.caller import Caller
+from tenant_app.recording import remember_once_committed
 from tests.tenant_app.house import TenantUnderTest
 
 NEW = {"subject": "S"}
@@ -84,6 +85,18 @@ async def test_what_is_remembered_is_bounded(
     tenant: TenantUnderTest, other: TenantUnderTest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(recording, "TENANTS_MAX", 1)
-    for each in (tenant, other):
+    monkeypatch.setattr(recording, "USERS_MAX", 2)
+    for each in (tenant, other, other, other):
         assert (await each.by_key().post("/api/conversations", json=NEW)).status_code == 201
-    assert recording._known.keys() == {other.route.tenant_id}
+    assert {whose: len(users) for whose, users in recording._known.items()} == {other.route.tenant_id: 1}
+
+
+@pytest.mark.parametrize("kept", [True, False])
+async def test_the_end_of_a_savepoint_is_no_commit(tenant: TenantUnderTest, kept: bool) -> None:
+    user_id, before = new_id(), recording._known.get(tenant.route.tenant_id, set()).copy()
+    async with tenant.house.road.enter(tenant.route.tenant_id) as session:
+        savepoint = await session.begin_nested()
+        remember_once_committed(session, user_id)
+        await (savepoint.commit() if kept else savepoint.rollback())
+        assert recording._known.get(tenant.route.tenant_id, set()) == before
+    assert (user_id in recording._known.get(tenant.route.tenant_id, set())) is kept
