@@ -16,9 +16,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from cli import main
-
-COMMAND_ENDS_IN_S = 240.0
-"""Many times what any takes alone: three of them and all that they have moved may share a machine that is full."""
+from tests.waiting import DEADLINE_S
 
 # A server of processes: forking the tests' own process would copy the locks of its threads, held for ever.
 forked = multiprocessing.get_context("forkserver")
@@ -80,7 +78,7 @@ class Running:
         """What it has said on standard error so far."""
         return _so_far(self.err)
 
-    def ended(self, deadline_s: float = COMMAND_ENDS_IN_S) -> Said:
+    def ended(self, deadline_s: float = DEADLINE_S) -> Said:
         """Wait for its end. What has not ended in time is ended, and the test fails with what it had said till then."""
         with self.out, self.err:
             self.process.join(deadline_s)

@@ -39,6 +39,7 @@ from tests.waiting import until
 
 PASSWORD = "correct horse battery"
 COPYHOLD = (sys.executable, "-m", "cli.main")
+COMMAND_ENDS_IN_S = 120.0
 STAYING = {"up", "demo"}
 """They leave processes behind, which are known by how they were started."""
 
@@ -57,7 +58,7 @@ def copyhold(*arguments: str, check: bool = True) -> subprocess.CompletedProcess
     """Run the `copyhold` command and return what it printed."""
     if arguments[0] in STAYING:
         return copyhold_anew(*arguments, check=check)
-    said = start_command(*arguments).ended()
+    said = start_command(*arguments).ended(COMMAND_ENDS_IN_S)
     done = subprocess.CompletedProcess(arguments, said.code, said.out, said.err)
     if check:
         done.check_returncode()
