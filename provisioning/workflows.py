@@ -90,8 +90,13 @@ def in_words(error: Exception) -> str:
 
 
 def worth_repeating(error: BaseException) -> bool:
-    """A wrong input stays wrong; what was unavailable may come back."""
-    return isinstance(error, psycopg.OperationalError | DBAPIError | UnavailableError | TimeoutError | OSError)
+    """A wrong input stays wrong; what was unavailable may come back.
+
+    So may what PostgreSQL calls an internal error: it has no other name for two who change one row of a catalogue at
+    once, or for an object that goes while it is looked at.
+    """
+    passing = psycopg.OperationalError | psycopg.errors.InternalError_ | DBAPIError
+    return isinstance(error, passing | UnavailableError | TimeoutError | OSError)
 
 
 def _go_on_later(tools: Tools, kind: str, subject: UUID, position: int, after_s: float) -> None:

@@ -24,6 +24,10 @@ SELECT DISTINCT d.datname
  WHERE s.refclassid = 'pg_authid'::regclass AND d.datallowconn
 """
 _LOGINS = "SELECT to_regclass('tenancy.logins') IS NOT NULL"
+_LET_AT_PUBLIC = """
+SELECT FROM pg_namespace, aclexplode(nspacl) AS given
+ WHERE nspname = 'public' AND given.grantee = (SELECT oid FROM pg_roles WHERE rolname = %s)
+"""
 
 
 class StillThereError(ConflictError):
@@ -68,10 +72,12 @@ def disown(connection: Connection, role: str) -> None:
     In the caller's transaction, where there is one.
     """
     named, owner = sql.Identifier(role), sql.Identifier(OWNER)
-    # DROP OWNED takes back what an object's owner has granted; what the platform's owner passed on, it alone can.
-    connection.execute(sql.SQL("SET ROLE {}").format(owner))
-    connection.execute(sql.SQL("REVOKE ALL ON SCHEMA public FROM {}").format(named))
-    connection.execute("RESET ROLE")
+    # DROP OWNED takes back what an object's owner has granted; what the platform's owner passed on, it alone can. Even
+    # to revoke nothing writes the row, and of two who do so at once, in a database that all share, one fails.
+    if connection.execute(_LET_AT_PUBLIC, [role]).fetchone() is not None:
+        connection.execute(sql.SQL("SET ROLE {}").format(owner))
+        connection.execute(sql.SQL("REVOKE ALL ON SCHEMA public FROM {}").format(named))
+        connection.execute("RESET ROLE")
     dropped = sql.SQL("DROP OWNED BY {}").format(named)
     if is_superuser(connection):
         connection.execute(dropped)

@@ -162,6 +162,19 @@ def test_a_second_login_reaches_its_own_database_alone(platform: PlatformUnderTe
 
 
 @pytest.mark.slow
+def test_a_login_goes_while_somebody_works_on_what_all_databases_of_the_server_share(
+    platform: PlatformUnderTest,
+) -> None:
+    """Of two logins that go at once, neither fails for the other's sake."""
+    tenant = platform.tenant("silo")
+    old = database_of(tenant).login
+    with platform.superuser("beta", "postgres") as other, other.transaction(force_rollback=True):
+        other.execute("GRANT USAGE ON SCHEMA public TO copyhold_mover")
+        as_service_user(platform.data, worker.rotate, platform.settings, wish(tenant))
+    refused(tenant, old)
+
+
+@pytest.mark.slow
 def test_whose_login_changes_too_is_said_and_has_to_be_meant(platform: PlatformUnderTest) -> None:
     tenant, _ = platform.tenant("pool"), platform.tenant("pool")
     with transaction(platform.engine) as session:
