@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Connection, Engine, func, or_, select, update
+import psycopg
+from sqlalchemy import ClauseElement, Connection, Dialect, Engine, func, or_, select, update
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session, aliased
 
 from control_plane.domain.errors import NotFoundError, UnavailableError
 from control_plane.domain.moving import ENDED, MOVING, PASSED, Phase, enter
-from control_plane.registry.engine import explained
+from control_plane.registry.engine import ControlDatabaseError, explained
 from control_plane.registry.tables import DatabaseRow, HomeRow, MoveRow, TenantRow, WorkflowRow
 from control_plane.registry.workflows import TIDY_MOVE
 
@@ -48,6 +50,43 @@ class Held:
             session.begin(),
         ):
             yield session
+
+    @contextmanager
+    def together(self, *statements: ClauseElement) -> Iterator[Sequence[Sequence[Any]]]:
+        """One transaction whose statements are sent together: a round trip for all of them, and one for the commit at
+        the block's end. Yields the rows that each brought. ControlDatabaseError, psycopg.Error.
+        """
+        driver = self.connection.connection.dbapi_connection
+        assert isinstance(driver, psycopg.Connection)
+        with explained(), _begun_by_hand(driver):
+            try:
+                with driver.pipeline():
+                    driver.execute("BEGIN")
+                    sent = [driver.execute(*_as_driver_has_it(each, self.connection.dialect)) for each in statements]
+                yield [cursor.fetchall() if cursor.description else [] for cursor in sent]
+            except BaseException:
+                with suppress(psycopg.Error):
+                    driver.rollback()
+                raise
+            driver.commit()
+
+
+@contextmanager
+def _begun_by_hand(driver: psycopg.Connection[Any]) -> Iterator[None]:
+    # The BEGIN that psycopg sends by itself is a round trip of its own.
+    if driver.closed:
+        raise ControlDatabaseError
+    driver.autocommit = True
+    try:
+        yield
+    finally:
+        with suppress(psycopg.Error):
+            driver.autocommit = False
+
+
+def _as_driver_has_it(statement: ClauseElement, dialect: Dialect) -> tuple[bytes, Mapping[str, Any]]:
+    compiled = statement.compile(dialect=dialect)
+    return str(compiled).encode(), compiled.params
 
 
 @contextmanager

@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
 from datetime import datetime
 from uuid import UUID
 
 import psycopg
+from psycopg import sql
 
 from provisioning.roles import Connection
 
 OPEN, READY, FROZEN, SUSPENDED, CLOSED = "open", "ready", "frozen", "suspended", "closed"
-_LOCK = "SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))"
-_FREEZE = """
-UPDATE tenancy.fences SET state = %(state)s, changed_at = now()
- WHERE tenant_id = %(tenant)s AND epoch = %(epoch)s AND (state = 'open' OR state = 'suspended' AND %(state)s = state)
+# One message, and so one transaction and one round trip: whoever wants in waits from its beginning on.
+_FREEZE = sql.SQL(
+    """
+SET LOCAL lock_timeout = {within_ms};
+SELECT pg_advisory_xact_lock(hashtextextended({name}, 0));
+UPDATE tenancy.fences SET state = {state}, changed_at = now()
+ WHERE tenant_id = {tenant} AND epoch = {epoch} AND (state = 'open' OR state = 'suspended' AND {state} = state)
 RETURNING changed_at
 """
+)
 _THAW = """
 UPDATE tenancy.fences SET state = 'open', changed_at = now()
  WHERE tenant_id = %(tenant)s AND epoch = %(epoch)s AND state = 'frozen'
@@ -52,16 +56,16 @@ def freeze(connection: Connection, tenant_id: UUID, epoch: int, within_ms: int, 
 
     While it waits so does whoever wants in. psycopg.errors.NoDataFound when the fence is not open at that epoch.
     """
-    with suppress(psycopg.errors.LockNotAvailable):
-        with connection.transaction():
-            connection.execute(f"SET LOCAL lock_timeout = {within_ms}")
-            connection.execute(_LOCK, [str(tenant_id)])
-            row = connection.execute(_FREEZE, {"tenant": tenant_id, "epoch": epoch, "state": state}).fetchone()
-            if row is None:
-                raise psycopg.errors.NoDataFound("the fence is not open")
-        since: datetime = row[0]
-        return since
-    return None
+    told = {"within_ms": within_ms, "name": str(tenant_id), "state": state, "tenant": tenant_id, "epoch": epoch}
+    freeze = _FREEZE.format(**{name: sql.Literal(value) for name, value in told.items()})
+    try:
+        row = connection.execute(freeze).set_result(-1).fetchone()
+    except psycopg.errors.LockNotAvailable:
+        return None
+    if row is None:
+        raise psycopg.errors.NoDataFound("the fence is not open")
+    since: datetime = row[0]
+    return since
 
 
 def thaw(connection: Connection, tenant_id: UUID, epoch: int, since: datetime | None = None) -> None:

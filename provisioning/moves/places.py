@@ -38,6 +38,8 @@ SETTINGS = {
     "wal_sender_timeout": f"{SENDER_TIMEOUT_S}s",
 }
 
+_LOG_END = "SELECT pg_current_wal_insert_lsn()::text"
+
 
 @dataclass(frozen=True, kw_only=True)
 class Place:
@@ -112,12 +114,17 @@ def closed_at_the_end(connection: Connection) -> Iterator[None]:
             connection.close()
 
 
-def freeze_view(connection: Connection) -> None:
-    """Have the connection see from now on what is committed now and nothing later, until `connection.rollback()`."""
-    connection.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SELECT pg_current_snapshot()")
+def freeze_view(connection: Connection) -> Lsn:
+    """Have the connection see from now on what is committed now and nothing later, until `connection.rollback()`.
+
+    Returns `log_end`: all that it sees stands before it in the server's log.
+    """
+    frozen = connection.execute(f"BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; {_LOG_END}").set_result(-1)
+    ((end,),) = frozen.fetchall()
+    return parse_lsn(end)
 
 
 def log_end(connection: Connection) -> Lsn:
     """How far the server's log has come: all that is committed by now stands before it."""
-    ((end,),) = connection.execute("SELECT pg_current_wal_insert_lsn()::text").fetchall()
+    ((end,),) = connection.execute(_LOG_END).fetchall()
     return parse_lsn(end)

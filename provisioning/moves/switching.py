@@ -8,21 +8,19 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import datetime
-from uuid import UUID
 
 import psycopg
 import structlog
-from sqlalchemy import func, update
-from sqlalchemy.orm import Session
 
 from control_plane.domain.errors import ConflictError, CopyholdError
-from control_plane.domain.moving import Phase
-from control_plane.registry import moves, tenants
-from control_plane.registry.moves import CURRENT, KEPT, Held
-from control_plane.registry.tables import HomeRow, RouteRow, TargetRow
+from control_plane.domain.moving import Phase, enter
+from control_plane.domain.tenant import Model
+from control_plane.registry import moves
+from control_plane.registry.moves import Held
+from control_plane.registry.switching import Found, Switch, switched
 from provisioning.building import Place
 from provisioning.duty import Duty, at_once
 from provisioning.estate import Estate
@@ -34,11 +32,11 @@ from provisioning.moves.errors import NotCaughtUpError, at_source, at_target
 from provisioning.moves.fences import READY
 from provisioning.moves.following import Follower
 from provisioning.moves.listening import Listening
-from provisioning.moves.places import freeze_view, log_end, source_of, target_of
+from provisioning.moves.places import freeze_view, source_of, target_of
 from provisioning.moves.sequences import advance_sequences
 from provisioning.moves.slots import back_name
 from provisioning.moves.tables import Table, tables_of
-from provisioning.moves.trips import Trip, end_of, refuse_if_cancelled
+from provisioning.moves.trips import CancelledError, Trip, end_of
 from provisioning.roles import Connection
 
 CAUGHT_UP_S = 0.03
@@ -147,8 +145,8 @@ class _Hands:
 
     old: Listening
     new: Listening
-    old_view: Connection
     new_view: Connection
+    """The new home as it was before anybody wrote into it."""
     new_tables: Sequence[Table] = field(default_factory=tuple)
 
 
@@ -191,10 +189,7 @@ def hand_over(work: HandOver, bringing: Bringing) -> Outcome:
     """
     tenant_id, epoch = work.trip.tenant_id, work.trip.epoch
     with _hands(work) as hands:
-        with at_target(hands.new):
-            fences.put(hands.new, tenant_id, epoch + 1, READY)
-        # Through the pooler: those who come first would wait for its first connection there.
-        work.inside.try_out(work.trip.route_to(work.new, epoch + 1))
+        _make_ready(work, hands)
         with freezing():
             frozen, seen = _frozen(work, bringing, hands)
             _switch(work, seen is not None, lambda: _thaw(work, hands, frozen))
@@ -207,20 +202,29 @@ def hand_over(work: HandOver, bringing: Bringing) -> Outcome:
         return Outcome(stall_ms=stall_ms, differing=differing)
 
 
+def _make_ready(work: HandOver, hands: _Hands) -> None:
+    """All that the new home can be asked before the freeze; whoever comes there then is kept waiting."""
+    tenant_id, epoch = work.trip.tenant_id, work.trip.epoch + 1
+    with at_target(hands.new):
+        fences.put(hands.new, tenant_id, epoch, READY)
+    # Through the pooler: those who come first would wait for its first connection there.
+    work.inside.try_out(work.trip.route_to(work.new, epoch))
+    with at_target(hands.new):
+        fences.put(hands.new, tenant_id, epoch, work.trip.held)
+
+
 @contextmanager
 def _hands(work: HandOver) -> Iterator[_Hands]:
     old, new = end_of(work.estate, work.old), end_of(work.estate, work.new)
-    with ExitStack() as stack:
-        leaving, arriving = stack.enter_context(source_of(old)), stack.enter_context(target_of(new))
-        views = [stack.enter_context(connected) for connected in (source_of(old), target_of(new))]
+    with source_of(old) as leaving, target_of(new) as arriving, target_of(new) as view:
         with at_target(arriving):
             there = tables_of(arriving, new.schema, work.estate.app.metadata)
-        yield _Hands(old=leaving, new=arriving, old_view=views[0], new_view=views[1], new_tables=there)
+        yield _Hands(old=leaving, new=arriving, new_view=view, new_tables=there)
 
 
 def _frozen(work: HandOver, bringing: Bringing, hands: _Hands) -> tuple[_Freeze, Sequence[Difference] | None]:
     """Frozen, with everything in the new home; how the two differ, as far as that was looked at."""
-    waited_for = hands.old, hands.new, hands.old_view, hands.new_view, *bringing.connections
+    waited_for = hands.old, hands.new, hands.new_view, *bringing.connections
     bound_s, error = (SILENT_S, SilentError) if work.bound_s is None else (work.bound_s, FrozenTooLongError)
     for left in reversed(range(FROZEN_TRIES)):
         freeze = _freeze(work, bringing, hands)
@@ -265,30 +269,27 @@ def _thaw(work: HandOver, hands: _Hands, freeze: _Freeze) -> None:
 
 
 def _last_changes(work: HandOver, bringing: Bringing, hands: _Hands) -> Sequence[Difference] | None:
-    """Nobody writes any more: bring the rest, and have both homes seen as they are now. None when not compared yet."""
-    tenant_id, epoch = work.trip.tenant_id, work.trip.epoch
+    """Nobody writes any more: bring the rest, and have the new home seen as it is now; the old one changes no more.
+
+    How the two differ; None when they are not compared yet.
+    """
     bringing.bring_rest(hands.old, hands.new)
     advance_sequences(hands.old, work.tables, hands.new, hands.new_tables)
-    with at_source(hands.old_view):
-        freeze_view(hands.old_view)
     with at_target(hands.new_view):
-        freeze_view(hands.new_view)
+        end = freeze_view(hands.new_view)
     seen = _compared(work, hands) if work.compare_first else None
     if seen:
         raise DifferentError(f"{DifferentError().message} {'; '.join(map(str, seen))}")
-    with at_target(hands.new):
-        fences.put(hands.new, tenant_id, epoch + 1, work.trip.held)
-        end = log_end(hands.new)
     if work.keep:
         with at_source(hands.old):
-            progress.begin(hands.old, back_name(tenant_id), end)
+            progress.begin(hands.old, back_name(work.trip.tenant_id), end)
     return seen
 
 
 def _compared(work: HandOver, hands: _Hands, duty: Duty | None = None) -> Sequence[Difference]:
     tenant_id = work.trip.tenant_id
-    with at_source(hands.old_view):
-        here = sums(hands.old_view, work.old.home.schema, work.tables, tenant_id, duty=duty)
+    with at_source(hands.old):
+        here = sums(hands.old, work.old.home.schema, work.tables, tenant_id, duty=duty)
     with at_target(hands.new_view):
         there = sums(hands.new_view, work.new.home.schema, work.tables, tenant_id, duty=duty)
     return differences(here, there)
@@ -299,11 +300,21 @@ def _switch(work: HandOver, compared: bool, thaw: Callable[[], None]) -> None:
 
     Thaws when it fails before its commit. What became of a commit whose answer is lost, whoever locks next will see.
     """
+    switch = Switch(
+        tenant_id=work.trip.tenant_id,
+        move_id=work.trip.id,
+        phase=Phase.SWITCHED if work.forth else Phase.RETURNED,
+        epoch=work.trip.epoch,
+        old=work.old.home.id,
+        new=work.new.home.id,
+        model=Model(work.new.home.model),
+        # What is compared after this may be cut off.
+        verified=True if compared else None,
+    )
     committing = False
     try:
-        with work.held.transaction() as session:
-            _write(session, work, compared)
-            session.flush()
+        with switched(work.held, switch) as found:
+            _refuse_unless_it_may(work, switch, found)
             committing = True
     except BaseException:
         if not committing:
@@ -311,36 +322,11 @@ def _switch(work: HandOver, compared: bool, thaw: Callable[[], None]) -> None:
         raise
 
 
-def _write(session: Session, work: HandOver, compared: bool) -> None:
-    tenant = tenants.get(session, work.trip.tenant_id, lock=True)
-    row = moves.get(session, work.trip.id, lock=True)
-    if work.forth:
-        refuse_if_cancelled(row)
-    moves.change_phase(row, Phase.SWITCHED if work.forth else Phase.RETURNED)
-    row.revision = _revision_of_both(session, work) if work.forth else row.revision
-    row.switched_at, row.reason = func.now(), None
-    # What is compared after this may be cut off.
-    row.verified = True if compared else None
-    _lead_to(session, work.trip.tenant_id, work.old, work.new, work.trip.epoch)
-    tenant.model = work.new.home.model
-
-
-def _lead_to(session: Session, tenant_id: UUID, old: Place, new: Place, epoch: int) -> None:
-    # The one first: a tenant has one current home at every moment.
-    session.execute(update(HomeRow).where(HomeRow.id == old.home.id).values(state=KEPT))
-    session.execute(update(HomeRow).where(HomeRow.id == new.home.id).values(state=CURRENT))
-    led = session.execute(
-        update(RouteRow)
-        .where(RouteRow.tenant_id == tenant_id, RouteRow.epoch == epoch, RouteRow.home_id == old.home.id)
-        .values(home_id=new.home.id, epoch=epoch + 1)
-        .returning(RouteRow.epoch)
-    ).all()
-    if len(led) != 1:
-        raise RouteChangedError
-
-
-def _revision_of_both(session: Session, work: HandOver) -> str | None:
-    found = {session.get_one(TargetRow, (each.database.id, each.home.schema)).revision for each in (work.old, work.new)}
-    if len(found) != 1:
+def _refuse_unless_it_may(work: HandOver, switch: Switch, found: Found) -> None:
+    if work.forth and found.cancel_asked:
+        raise CancelledError
+    enter(found.phase, switch.phase)
+    if work.forth and not found.same_revision:
         raise RouteChangedError("the two homes are not at the same revision any more")
-    return found.pop()
+    if not found.led:
+        raise RouteChangedError

@@ -13,6 +13,7 @@ from control_plane.domain.server import Server
 from control_plane.domain.tenant import Model
 from control_plane.doors import SOCKETS
 from provisioning.duty import Duty
+from provisioning.moves import fences
 from provisioning.moves.comparing import Sum, differences, sums
 from provisioning.moves.copying import ignore_triggers, sizes
 from provisioning.moves.pipeline import Pipeline
@@ -23,7 +24,9 @@ from provisioning.roles import SUPERUSER
 from tests.moves.conftest import NewHome
 from tests.moves.homes import Home, metadata
 from tests.moves.moving import caught_up, differing, fill, moving, references_checked, same, tables_between
+from tests.round_trips import counted_round_trips
 
+WITHIN_MS = 200
 MANY = """
 INSERT INTO things (tenant_id, id, name) SELECT %(tenant)s, gen_random_uuid(), n::text FROM generate_series(1, 3000) n
 """
@@ -103,6 +106,17 @@ def test_a_server_that_checks_references_takes_it_all_the_same(
         fill(here, tenant, "afterwards")
         caught_up(follower, here)
         assert same(here, strict, tenant)
+
+
+def test_a_freeze_is_a_round_trip_and_a_view_another(pair: tuple[Home, Home], tenant: UUID) -> None:
+    """The tenant waits for each, and each waits for a processor."""
+    here, there = pair
+    with source_of(here.place) as source, counted_round_trips(source) as trips:
+        assert fences.freeze(source, tenant, 1, WITHIN_MS) is not None
+        assert trips() == 1
+    with target_of(there.place) as target, counted_round_trips(target) as trips:
+        assert freeze_view(target) > 0
+        assert trips() == 1
 
 
 def test_numbers_go_on_where_the_source_has_come_to(pair: tuple[Home, Home], tenant: UUID) -> None:

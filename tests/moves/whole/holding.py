@@ -48,6 +48,13 @@ class Holding(Held):
         if row is not None and Phase(row.phase) not in IN_THE_MIDST:
             self.reach(self.tenant_id, Phase(row.phase))
 
+    @contextmanager
+    def together(self, *statements: Any) -> Iterator[Any]:
+        with super().together(*statements) as found:
+            yield found
+        with self.transaction():
+            """Looks where it is by now."""
+
 
 def holds(plan: dict[str, str], held: Path, go: Path) -> Reach:
     """What holds a thread that has come to its tenant's phase for the first time."""
