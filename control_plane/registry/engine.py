@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
-import psycopg
 from psycopg.conninfo import conninfo_to_dict
 from sqlalchemy import URL, Connection, Engine, create_engine, func, select
 from sqlalchemy.exc import DBAPIError, OperationalError, SQLAlchemyError, TimeoutError
@@ -81,8 +80,7 @@ def explained() -> Iterator[None]:
     """What a driver says of a database that does not answer, as ControlDatabaseError."""
     try:
         yield
-    # As SQLAlchemy or as the driver itself has it; TimeoutError: no free connection in the pool for too long.
-    except (OperationalError, psycopg.OperationalError, TimeoutError) as error:
+    except (OperationalError, TimeoutError) as error:  # the latter: no free connection in the pool for too long
         raise ControlDatabaseError from error
     except DBAPIError as error:
         if error.connection_invalidated:

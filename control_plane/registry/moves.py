@@ -58,9 +58,9 @@ class Held:
         """
         driver = self.connection.connection.dbapi_connection
         assert isinstance(driver, psycopg.Connection)
-        with explained(), _begun_by_hand(driver):
+        with _begun_by_hand(driver):
             try:
-                with driver.pipeline():
+                with _explained_by_hand(), driver.pipeline():
                     driver.execute("BEGIN")
                     sent = [driver.execute(*_as_driver_has_it(each, self.connection.dialect)) for each in statements]
                 yield [cursor.fetchall() if cursor.description else [] for cursor in sent]
@@ -68,7 +68,8 @@ class Held:
                 with suppress(psycopg.Error):
                     driver.rollback()
                 raise
-            driver.commit()
+            with _explained_by_hand():
+                driver.commit()
 
 
 @contextmanager
@@ -82,6 +83,14 @@ def _begun_by_hand(driver: psycopg.Connection[Any]) -> Iterator[None]:
     finally:
         with suppress(psycopg.Error):
             driver.autocommit = False
+
+
+@contextmanager
+def _explained_by_hand() -> Iterator[None]:
+    try:
+        yield
+    except psycopg.OperationalError as error:
+        raise ControlDatabaseError from error
 
 
 def _as_driver_has_it(statement: ClauseElement, dialect: Dialect) -> tuple[bytes, Mapping[str, Any]]:

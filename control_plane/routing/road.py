@@ -14,6 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractAsyncContextManager
 from contextvars import ContextVar
 from functools import partial
+from itertools import count
 from typing import NamedTuple
 from uuid import UUID
 
@@ -62,6 +63,8 @@ from control_plane.stores.secrets import Secrets
 
 TRIES = 3
 THAW_POLL_S = 0.1
+OPENING_POLL_S = 0.005
+"""At first, and then doubled, where no switch is ahead: the route leads there already, and it is about to be opened."""
 POOLER_FULL = "max_client_conn"
 """Part of what the pooler says when all API processes together have as many connections as it takes."""
 _bound_for: ContextVar[Home] = ContextVar("bound_for")
@@ -192,6 +195,7 @@ class Road:
     async def _admitted(self, tenant_id: UUID) -> _Inside:
         thaw_by = time.monotonic() + self.settings.limits.freeze_wait_s
         tries = 0
+        pauses = (min(OPENING_POLL_S * 2**number, THAW_POLL_S) for number in count())
         while True:
             route = self._servable(tenant_id)
             home = _home_of(route)
@@ -201,7 +205,9 @@ class Road:
             except FrozenError:
                 if time.monotonic() > thaw_by:
                     raise
-                await self._wait_for_change()
+                # What is waited for may have come while the home was asked: nobody tells of it twice.
+                if self.route_of(tenant_id).epoch == route.epoch:
+                    await self._wait_for_change(next(pauses) if route.next_home is None else THAW_POLL_S)
             except (MovedError, ClosedError, ContextExpiredError, HomeDownError) as refusal:
                 tries += 1
                 if tries == TRIES or not await self._worth_another_try(refusal, route):
@@ -332,15 +338,16 @@ class Road:
                     self._reload_began = time.monotonic()
                     await asyncio.get_running_loop().run_in_executor(self._reader, self.roll.refresh)
 
-    async def _wait_for_change(self) -> None:
+    async def _wait_for_change(self, within_s: float) -> None:
         if self._waiting_for_thaw >= self.settings.limits.freeze_waiters:
             raise FrozenError
         self._waiting_for_thaw += 1
         try:
             # A move that is called off changes no route, so the wait is short and the fence is asked again.
-            await asyncio.wait_for(self._changed.wait(), THAW_POLL_S)
+            await asyncio.wait_for(self._changed.wait(), within_s)
         except TimeoutError:
-            await self._reload(THAW_POLL_S)
+            if within_s >= THAW_POLL_S:
+                await self._reload(THAW_POLL_S)
         finally:
             self._waiting_for_thaw -= 1
 

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
+from control_plane.domain.route import Route
 from control_plane.routing.refusals import FrozenError
-from control_plane.routing.road import Road
+from control_plane.routing.road import THAW_POLL_S, Road
 from tests.platform_under_test import PlatformUnderTest, TenantUnderTest
 from tests.routing.hands import CountingRoll, counting_roll, set_fence, set_route, who
 from tests.routing.roads import road_over, soon
@@ -83,6 +85,93 @@ async def test_a_move_that_is_done_is_followed_at_once(
         finally:
             set_fence(traveller, epoch=epoch)
             set_route(traveller, epoch=epoch)
+
+
+@pytest.fixture
+def waited(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """How long visits were ready to wait, one after the other."""
+    told: list[float] = []
+    wait = Road._wait_for_change
+
+    async def waiting(road: Road, within_s: float) -> None:
+        told.append(within_s)
+        await wait(road, within_s)
+
+    monkeypatch.setattr(Road, "_wait_for_change", waiting)
+    return told
+
+
+@pytest.fixture
+def led_on(traveller: TenantUnderTest) -> Iterator[Callable[..., None]]:
+    """Leads the route on, and has the fence in that state at the new epoch."""
+    epoch = traveller.route.epoch
+
+    def lead_on(state: str) -> None:
+        set_fence(traveller, state=state, epoch=epoch + 1)
+        set_route(traveller, epoch=epoch + 1)
+
+    yield lead_on
+    set_fence(traveller, state="open", epoch=epoch)
+    set_route(traveller, epoch=epoch)
+
+
+async def test_who_comes_as_the_route_is_led_on_does_not_wait_for_what_has_come(
+    pooler: ScratchPooler,
+    roll: CountingRoll,
+    traveller: TenantUnderTest,
+    waited: list[float],
+    led_on: Callable[..., None],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    begin = Road._begin
+
+    async def led_on_meanwhile(road: Road, route: Route, *others: Any) -> Any:
+        try:
+            return await begin(road, route, *others)
+        except FrozenError:
+            led_on("open")
+            await asyncio.to_thread(roll.refresh)
+            await soon(lambda: road.route_of(route.tenant_id).epoch > route.epoch, what="it is heard")
+            raise
+
+    async with road_over(pooler.platform, pooler.settings, roll=roll) as road:
+        set_fence(traveller, state="frozen")
+        monkeypatch.setattr(Road, "_begin", led_on_meanwhile)
+        assert await who(road, traveller)
+    assert waited == []
+
+
+async def test_a_home_that_is_about_to_be_opened_is_asked_again_soon(
+    pooler: ScratchPooler,
+    roll: CountingRoll,
+    traveller: TenantUnderTest,
+    waited: list[float],
+    led_on: Callable[..., None],
+) -> None:
+    """The route is led on a moment before: whoever hears of that at once would wait for nothing to be told of."""
+    async with road_over(pooler.platform, pooler.settings, roll=roll) as road:
+        led_on("frozen")
+        await asyncio.to_thread(roll.refresh)
+        visit = asyncio.ensure_future(who(road, traveller))
+        await soon(lambda: len(waited) == 7, what="it asks time and again")
+        set_fence(traveller, state="open")
+        assert await visit
+    assert waited[:7] == [0.005, 0.01, 0.02, 0.04, 0.08, THAW_POLL_S, THAW_POLL_S]
+
+
+async def test_before_the_switch_a_home_is_asked_now_and_then(
+    pooler: ScratchPooler, roll: CountingRoll, traveller: TenantUnderTest, waited: list[float]
+) -> None:
+    """Its requests wait to be told; to ask would take the time that the move needs."""
+    async with road_over(pooler.platform, pooler.settings, roll=roll) as road:
+        about_to_move = replace(traveller.route, next_home=traveller.route.home)
+        road.route_of = lambda _: about_to_move  # type: ignore[method-assign]
+        set_fence(traveller, state="frozen")
+        visit = asyncio.ensure_future(who(road, traveller))
+        await soon(lambda: len(waited) == 2, what="it waits, and waits again")
+        set_fence(traveller, state="open")
+        assert await visit
+    assert set(waited) == {THAW_POLL_S}
 
 
 async def test_who_has_waited_long_enough_is_told(

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from uuid import UUID
 
@@ -16,10 +17,12 @@ from control_plane.domain.errors import CopyholdError
 from control_plane.domain.moving import Phase
 from control_plane.registry import moves, tenants
 from control_plane.registry.engine import control_engine, transaction
+from control_plane.registry.moves import Held
+from control_plane.registry.switching import Found, Switch
 from control_plane.registry.tables import MoveRow
 from control_plane.settings import Settings
 from control_plane.tenants import moving
-from provisioning.moves import copying, going
+from provisioning.moves import copying, going, switching
 from provisioning.moves.copying import Progress
 from provisioning.steps import FAILURES, SEQUENCES
 from provisioning.workflows import in_words
@@ -73,7 +76,7 @@ def carry_out_or_fail(settings: Settings, move_id: UUID, kind: str, small_rows: 
 
 
 def _at(phase: Phase, act: Callable[[], None]) -> None:
-    change, waited = moves.change_phase, [phase]
+    change, switch, waited = moves.change_phase, switching.switched, [phase]
 
     def changed(row: MoveRow, wanted: Phase) -> None:
         change(row, wanted)
@@ -81,7 +84,15 @@ def _at(phase: Phase, act: Callable[[], None]) -> None:
             waited.clear()
             event.listen(object_session(row), "after_commit", lambda _: act(), once=True)
 
-    moves.change_phase = changed
+    @contextmanager
+    def switched(held: Held, wanted: Switch) -> Iterator[Found]:
+        with switch(held, wanted) as found:
+            yield found
+        if wanted.phase in waited:
+            waited.clear()
+            act()
+
+    moves.change_phase, switching.switched = changed, switched  # type: ignore[attr-defined]
 
 
 def _cancel(settings: Settings, move_id: UUID) -> None:
