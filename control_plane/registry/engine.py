@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from functools import cached_property
+from typing import Any
 
+import psycopg
 from psycopg.conninfo import conninfo_to_dict
-from sqlalchemy import URL, Connection, Engine, create_engine, func, select
+from sqlalchemy import URL, ClauseElement, Connection, Dialect, Engine, create_engine, func, select
+from sqlalchemy.dialects.postgresql.psycopg import PGDialect_psycopg
 from sqlalchemy.exc import DBAPIError, OperationalError, SQLAlchemyError, TimeoutError
 from sqlalchemy.orm import Session
 
@@ -86,3 +90,49 @@ def explained() -> Iterator[None]:
         if error.connection_invalidated:
             raise ControlDatabaseError from error
         raise
+
+
+class Together:
+    """Statements that are sent as one message: a round trip for all of them, each compiled once a process.
+
+    For what somebody waits for. Each sees what was committed when its turn came.
+    """
+
+    def __init__(self, *statements: ClauseElement) -> None:
+        self._statements = statements
+
+    def send(self, connection: Connection, **given: object) -> list[Sequence[Any]]:
+        """The rows that each brought; `given` are the values of their `bindparam`s. A list (IN) is not possible.
+
+        In the transaction that they begin themselves, on a connection that begins none (AUTOCOMMIT): that would be
+        another round trip. ControlDatabaseError, psycopg.Error.
+        """
+        with explained_by_hand():
+            driver = driver_of(connection)
+            with driver.pipeline():
+                sent = [driver.execute(text, {**values, **given}) for text, values in self._compiled]
+            return [cursor.fetchall() if cursor.description else [] for cursor in sent]
+
+    @cached_property
+    def _compiled(self) -> list[tuple[bytes, Mapping[str, Any]]]:
+        dialect: Dialect = PGDialect_psycopg()  # type: ignore[no-untyped-call]
+        compiled = [each.compile(dialect=dialect) for each in self._statements]
+        return [(str(each).encode(), each.params) for each in compiled]
+
+
+def driver_of(connection: Connection) -> psycopg.Connection[Any]:
+    """The driver's own connection under it; ControlDatabaseError when it is known to be lost."""
+    driver = connection.connection.dbapi_connection
+    assert isinstance(driver, psycopg.Connection)
+    if driver.closed:
+        raise ControlDatabaseError
+    return driver
+
+
+@contextmanager
+def explained_by_hand() -> Iterator[None]:
+    """As `explained`, of what the driver is asked without SQLAlchemy."""
+    try:
+        yield
+    except psycopg.OperationalError as error:
+        raise ControlDatabaseError from error

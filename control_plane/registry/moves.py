@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import timedelta
@@ -11,13 +11,13 @@ from typing import Any
 from uuid import UUID
 
 import psycopg
-from sqlalchemy import ClauseElement, Connection, Dialect, Engine, func, or_, select, update
+from sqlalchemy import Connection, Engine, func, or_, select, update
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session, aliased
 
 from control_plane.domain.errors import NotFoundError, UnavailableError
 from control_plane.domain.moving import ENDED, MOVING, PASSED, Phase, enter
-from control_plane.registry.engine import ControlDatabaseError, explained
+from control_plane.registry.engine import Together, driver_of, explained, explained_by_hand
 from control_plane.registry.tables import DatabaseRow, HomeRow, MoveRow, TenantRow, WorkflowRow
 from control_plane.registry.workflows import TIDY_MOVE
 
@@ -52,50 +52,22 @@ class Held:
             yield session
 
     @contextmanager
-    def together(self, *statements: ClauseElement) -> Iterator[Sequence[Sequence[Any]]]:
-        """One transaction whose statements are sent together: a round trip for all of them, and one for the commit at
-        the block's end. Yields the rows that each brought. ControlDatabaseError, psycopg.Error.
+    def together(self, statements: Together, **given: object) -> Iterator[Sequence[Sequence[Any]]]:
+        """One transaction that begins with these and is committed at the block's end: a round trip each.
+
+        Yields the rows that each brought. ControlDatabaseError, psycopg.Error.
         """
-        driver = self.connection.connection.dbapi_connection
-        assert isinstance(driver, psycopg.Connection)
-        with _begun_by_hand(driver):
-            try:
-                with _explained_by_hand(), driver.pipeline():
-                    driver.execute("BEGIN")
-                    sent = [driver.execute(*_as_driver_has_it(each, self.connection.dialect)) for each in statements]
-                yield [cursor.fetchall() if cursor.description else [] for cursor in sent]
-            except BaseException:
-                with suppress(psycopg.Error):
-                    driver.rollback()
-                raise
-            with _explained_by_hand():
+        driver = driver_of(self.connection)
+        # Else psycopg begins one by itself, and waits for that.
+        driver.autocommit = True
+        try:
+            yield statements.send(self.connection, **given)
+            with explained_by_hand():
                 driver.commit()
-
-
-@contextmanager
-def _begun_by_hand(driver: psycopg.Connection[Any]) -> Iterator[None]:
-    # The BEGIN that psycopg sends by itself is a round trip of its own.
-    if driver.closed:
-        raise ControlDatabaseError
-    driver.autocommit = True
-    try:
-        yield
-    finally:
-        with suppress(psycopg.Error):
-            driver.autocommit = False
-
-
-@contextmanager
-def _explained_by_hand() -> Iterator[None]:
-    try:
-        yield
-    except psycopg.OperationalError as error:
-        raise ControlDatabaseError from error
-
-
-def _as_driver_has_it(statement: ClauseElement, dialect: Dialect) -> tuple[bytes, Mapping[str, Any]]:
-    compiled = statement.compile(dialect=dialect)
-    return str(compiled).encode(), compiled.params
+        finally:
+            with suppress(psycopg.Error):
+                driver.rollback()
+                driver.autocommit = False
 
 
 @contextmanager

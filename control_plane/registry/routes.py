@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Select, case, select
+from sqlalchemy import Engine, bindparam, case, or_, select
 from sqlalchemy.orm import Session, aliased
 
 from control_plane.domain.moving import BEFORE_THE_SWITCH, Phase
 from control_plane.domain.route import ApiKey, Home, Role, Route
 from control_plane.domain.tenant import Model, Plan, Status
+from control_plane.registry.engine import Together, explained
 from control_plane.registry.tables import (
     ApiKeyRow,
     ChangeRow,
@@ -32,105 +33,123 @@ def version(session: Session) -> int:
 
 
 def all_routes(session: Session) -> list[Route]:
-    """Every tenant on the roll; three queries."""
-    return _read(session, _tenants(), select(ApiKeyRow).where(ApiKeyRow.revoked_at.is_(None)))
+    """Every tenant on the roll; two queries."""
+    return _routes(session.execute(_TENANTS).all(), session.execute(_KEYS).all())
 
 
 def changed_routes(session: Session, since: int) -> list[Route]:
     """The tenants whose route, keys or status changed after `since`."""
-    changed = select(ChangeRow.tenant_id).where(ChangeRow.version > since)
-    keys = select(ApiKeyRow).where(ApiKeyRow.revoked_at.is_(None), ApiKeyRow.tenant_id.in_(changed))
-    return _read(session, _tenants().where(TenantRow.id.in_(changed)), keys)
+    told = {"since": since}
+    return _routes(session.execute(_CHANGED_TENANTS, told).all(), session.execute(_CHANGED_KEYS, told).all())
+
+
+def news(engine: Engine, since: int) -> tuple[int, list[Route]]:
+    """The roll's version and `changed_routes`, in one round trip: requests wait for it while their tenant moves.
+
+    ControlDatabaseError, psycopg.Error.
+    """
+    with explained(), engine.connect() as connection:
+        connection = connection.execution_options(isolation_level="AUTOCOMMIT")
+        ((now,),), tenants, keys = _NEWS.send(connection, since=since)
+    return now, _routes(tenants, keys)
 
 
 def route_of(session: Session, tenant_id: UUID) -> Route | None:
     """One tenant's route as it is now, read past every cache."""
-    keys = select(ApiKeyRow).where(ApiKeyRow.revoked_at.is_(None), ApiKeyRow.tenant_id == tenant_id)
-    routes = _read(session, _tenants().where(TenantRow.id == tenant_id), keys)
+    of_it = _TENANTS.where(TenantRow.id == tenant_id), _KEYS.where(ApiKeyRow.tenant_id == tenant_id)
+    routes = _routes(*(session.execute(query).all() for query in of_it))
     return routes[0] if routes else None
 
 
-def _tenants() -> Select[*tuple[Any, ...]]:
-    there, its_database = aliased(HomeRow), aliased(DatabaseRow)
-    next_id = case((MoveRow.phase == str(Phase.FREEZING), MoveRow.target_id), else_=MoveRow.source_id)
-    return (
-        select(
-            TenantRow,
-            RouteRow.epoch,
-            HomeRow.schema,
-            DatabaseRow,
-            TargetRow.revision,
-            RevisionRow.needs,
-            there.schema,
-            its_database,
-        )
-        .outerjoin(RouteRow, RouteRow.tenant_id == TenantRow.id)
-        .outerjoin(HomeRow, HomeRow.id == RouteRow.home_id)
-        .outerjoin(DatabaseRow, DatabaseRow.id == HomeRow.database_id)
-        .outerjoin(TargetRow, (TargetRow.database_id == HomeRow.database_id) & (TargetRow.schema == HomeRow.schema))
-        .outerjoin(RevisionRow, RevisionRow.name == TargetRow.revision)
-        .outerjoin(MoveRow, (MoveRow.tenant_id == TenantRow.id) & MoveRow.phase.in_(BEFORE_THE_SWITCH))
-        .outerjoin(there, there.id == next_id)
-        .outerjoin(its_database, its_database.id == there.database_id)
-    )
-
-
-def _read(session: Session, tenants: Select[*tuple[Any, ...]], keys: Select[ApiKeyRow]) -> list[Route]:
-    # Tenants before keys: whoever changes in between comes with keys that are too new, never without any.
-    found = session.execute(tenants).all()
+def _routes(tenants: Iterable[Sequence[Any]], keys: Iterable[Sequence[Any]]) -> list[Route]:
     keys_of: dict[UUID, list[ApiKey]] = {}
-    for row in session.scalars(keys):
-        keys_of.setdefault(row.tenant_id, []).append(_key(row))
-    return [
-        _route(tenant, epoch, _home(schema, database), revision, needs, keys_of.get(tenant.id, ()), _home(*after))
-        for tenant, epoch, schema, database, revision, needs, *after in found
-    ]
+    for tenant_id, *key in keys:
+        keys_of.setdefault(tenant_id, []).append(_key(*key))
+    return [_route(row, keys_of.get(row[0], ())) for row in tenants]
 
 
-def _route(
-    tenant: TenantRow,
-    epoch: int | None,
-    home: Home | None,
-    revision: str | None,
-    needs: str | None,
-    keys: Iterable[ApiKey],
-    next_home: Home | None,
-) -> Route:
+def _route(row: Sequence[Any], keys: Iterable[ApiKey]) -> Route:
+    tenant_id, slug, name, plan, model, status, epoch, revision, needs, *places = row
     return Route(
-        tenant_id=tenant.id,
-        slug=tenant.slug,
-        name=tenant.name,
-        plan=Plan(tenant.plan),
-        model=Model(tenant.model),
-        status=Status(tenant.status),
+        tenant_id=tenant_id,
+        slug=slug,
+        name=name,
+        plan=Plan(plan),
+        model=Model(model),
+        status=Status(status),
         epoch=epoch or 0,
         revision=revision,
         needs=needs,
-        home=home,
+        home=_home(*places[:PLACE]),
         keys=tuple(keys),
-        next_home=next_home,
+        next_home=_home(*places[PLACE:]),
     )
 
 
-def _home(schema: str | None, database: DatabaseRow | None) -> Home | None:
-    if database is None or schema is None:
+def _home(
+    schema: str | None, database_id: UUID | None, alias: str, name: str, login: str, sealed: str | None, server: str
+) -> Home | None:
+    if database_id is None or schema is None:
         return None
     return Home(
-        database_id=database.id,
-        alias=database.alias,
-        database=database.name,
-        login=database.login,
+        database_id=database_id,
+        alias=alias,
+        database=name,
+        login=login,
         schema=schema,
-        sealed_password=database.sealed_password,
-        server=database.server,
+        sealed_password=sealed,
+        server=server,
     )
 
 
-def _key(row: ApiKeyRow) -> ApiKey:
-    return ApiKey(
-        id=row.id,
-        name=row.name,
-        role=Role(row.role),
-        scopes=tuple(row.scopes),
-        secret_sha256=row.secret_sha256,
+def _key(key_id: UUID, name: str, role: str, scopes: Iterable[str], secret_sha256: str) -> ApiKey:
+    return ApiKey(id=key_id, name=name, role=Role(role), scopes=tuple(scopes), secret_sha256=secret_sha256)
+
+
+PLACE = 7
+"""Columns of a home's place."""
+_THERE, _ITS_DATABASE = aliased(HomeRow), aliased(DatabaseRow)
+
+
+def _place(home: type[HomeRow], database: type[DatabaseRow]) -> tuple[Any, ...]:
+    where = database.id, database.alias, database.name, database.login, database.sealed_password, database.server
+    return home.schema, *where
+
+
+_TENANTS = (
+    select(
+        TenantRow.id,
+        TenantRow.slug,
+        TenantRow.name,
+        TenantRow.plan,
+        TenantRow.model,
+        TenantRow.status,
+        RouteRow.epoch,
+        TargetRow.revision,
+        RevisionRow.needs,
+        *_place(HomeRow, DatabaseRow),
+        *_place(_THERE, _ITS_DATABASE),
     )
+    .outerjoin(RouteRow, RouteRow.tenant_id == TenantRow.id)
+    .outerjoin(HomeRow, HomeRow.id == RouteRow.home_id)
+    .outerjoin(DatabaseRow, DatabaseRow.id == HomeRow.database_id)
+    .outerjoin(TargetRow, (TargetRow.database_id == HomeRow.database_id) & (TargetRow.schema == HomeRow.schema))
+    .outerjoin(RevisionRow, RevisionRow.name == TargetRow.revision)
+    .outerjoin(
+        MoveRow, (MoveRow.tenant_id == TenantRow.id) & or_(*(MoveRow.phase == str(each) for each in BEFORE_THE_SWITCH))
+    )
+    .outerjoin(
+        _THERE,
+        _THERE.id == case((MoveRow.phase == str(Phase.FREEZING), MoveRow.target_id), else_=MoveRow.source_id),
+    )
+    .outerjoin(_ITS_DATABASE, _ITS_DATABASE.id == _THERE.database_id)
+)
+_KEYS = select(
+    ApiKeyRow.tenant_id, ApiKeyRow.id, ApiKeyRow.name, ApiKeyRow.role, ApiKeyRow.scopes, ApiKeyRow.secret_sha256
+).where(ApiKeyRow.revoked_at.is_(None))
+_CHANGED = select(ChangeRow.tenant_id).where(ChangeRow.version > bindparam("since"))
+_CHANGED_TENANTS = _TENANTS.where(TenantRow.id.in_(_CHANGED))
+_CHANGED_KEYS = _KEYS.where(ApiKeyRow.tenant_id.in_(_CHANGED))
+# The version first: a change committed in between is then read twice, never missed. Tenants before keys: whoever
+# changes in between comes with keys that are too new, never without any.
+_NEWS = Together(select(FeedRow.version), _CHANGED_TENANTS, _CHANGED_KEYS)

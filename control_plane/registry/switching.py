@@ -7,10 +7,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from uuid import UUID
 
-from sqlalchemy import func, or_, select, update
+from sqlalchemy import Uuid, bindparam, case, func, or_, select, text, update
 
 from control_plane.domain.moving import Phase
 from control_plane.domain.tenant import Model
+from control_plane.registry.engine import Together
 from control_plane.registry.moves import CURRENT, KEPT, Held
 from control_plane.registry.tables import HomeRow, MoveRow, RouteRow, TargetRow, TenantRow
 
@@ -50,37 +51,43 @@ def switched(held: Held, switch: Switch) -> Iterator[Found]:
 
     As `Held.together`.
     """
-    revisions = (
-        select(TargetRow.revision)
-        .join(HomeRow, (HomeRow.database_id == TargetRow.database_id) & (HomeRow.schema == TargetRow.schema))
-        .where(or_(HomeRow.id == switch.old, HomeRow.id == switch.new))
-    )
-    move: dict[str, object] = {
-        "phase": str(switch.phase),
-        "switched_at": func.now(),
-        "reason": None,
-        "verified": switch.verified,
-    }
-    if switch.phase is Phase.SWITCHED:
-        move["revision"] = revisions.limit(1).scalar_subquery()
-    state = update(HomeRow).values
-    with held.together(
-        select(TenantRow.id).where(TenantRow.id == switch.tenant_id).with_for_update(),
-        select(MoveRow.phase, MoveRow.cancel_asked).where(MoveRow.id == switch.move_id).with_for_update(),
-        revisions,
-        # The old one first: a tenant has one current home at every moment.
-        state(state=KEPT).where(HomeRow.id == switch.old),
-        state(state=CURRENT).where(HomeRow.id == switch.new),
-        update(RouteRow)
-        .where(RouteRow.tenant_id == switch.tenant_id, RouteRow.epoch == switch.epoch, RouteRow.home_id == switch.old)
-        .values(home_id=switch.new, epoch=switch.epoch + 1)
-        .returning(RouteRow.epoch),
-        update(MoveRow).where(MoveRow.id == switch.move_id).values(move),
-        update(TenantRow).where(TenantRow.id == switch.tenant_id).values(model=str(switch.model)),
-    ) as (_, ((phase, cancel_asked),), of_both, _, _, led, *_):
+    given = {**vars(switch), "phase": str(switch.phase), "model": str(switch.model), "next_epoch": switch.epoch + 1}
+    with held.together(_SWITCH, forth=switch.phase is Phase.SWITCHED, **given) as rows:
+        _, _, ((phase, cancel_asked),), of_both, _, _, led, *_ = rows
         yield Found(
             phase=Phase(phase),
             cancel_asked=cancel_asked,
             same_revision=len(of_both) == 2 and of_both[0] == of_both[1],
             led=len(led) == 1,
         )
+
+
+_TENANT, _MOVE, _OLD, _NEW = (bindparam(name, type_=Uuid()) for name in ("tenant_id", "move_id", "old", "new"))
+_REVISIONS = (
+    select(TargetRow.revision)
+    .join(HomeRow, (HomeRow.database_id == TargetRow.database_id) & (HomeRow.schema == TargetRow.schema))
+    .where(or_(HomeRow.id == _OLD, HomeRow.id == _NEW))
+)
+_SWITCH = Together(
+    text("BEGIN"),
+    select(TenantRow.id).where(TenantRow.id == _TENANT).with_for_update(),
+    select(MoveRow.phase, MoveRow.cancel_asked).where(MoveRow.id == _MOVE).with_for_update(),
+    _REVISIONS,
+    # The old one first: a tenant has one current home at every moment.
+    update(HomeRow).where(HomeRow.id == _OLD).values(state=KEPT),
+    update(HomeRow).where(HomeRow.id == _NEW).values(state=CURRENT),
+    update(RouteRow)
+    .where(RouteRow.tenant_id == _TENANT, RouteRow.epoch == bindparam("epoch"), RouteRow.home_id == _OLD)
+    .values(home_id=_NEW, epoch=bindparam("next_epoch"))
+    .returning(RouteRow.epoch),
+    update(MoveRow)
+    .where(MoveRow.id == _MOVE)
+    .values(
+        phase=bindparam("phase"),
+        revision=case((bindparam("forth"), _REVISIONS.limit(1).scalar_subquery()), else_=MoveRow.revision),
+        switched_at=func.now(),
+        reason=None,
+        verified=bindparam("verified"),
+    ),
+    update(TenantRow).where(TenantRow.id == _TENANT).values(model=bindparam("model")),
+)

@@ -98,14 +98,16 @@ class Roll:
         self._save(now=new.shuts_out(old))
 
     def _read_since(self, old: RollSnapshot) -> RollSnapshot:
+        if old.version >= 0:
+            version, changed = routes.news(self._engine, old.version)
+            if version == old.version:
+                return old
+            if version > old.version:
+                return old.changed(changed, version)
         with transaction(self._engine) as session:
             # The version first: a change committed in between is then read twice, never missed.
             version = routes.version(session)
-            if old.version < 0 or version < old.version:
-                return RollSnapshot.of(routes.all_routes(session), version)
-            if version > old.version:
-                return old.changed(routes.changed_routes(session, old.version), version)
-            return old
+            return RollSnapshot.of(routes.all_routes(session), version)
 
     def _start_from_disk(self, error: ControlDatabaseError) -> None:
         if self._file is None:

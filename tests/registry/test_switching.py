@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
 from uuid import UUID
 
-import psycopg
 import pytest
 from sqlalchemy import text
 
@@ -14,7 +12,7 @@ from control_plane.domain.ids import new_id
 from control_plane.domain.moving import Phase
 from control_plane.domain.tenant import Model
 from control_plane.registry import moves, servers, tenants
-from control_plane.registry.engine import ControlDatabaseError, transaction
+from control_plane.registry.engine import ControlDatabaseError, driver_of, transaction
 from control_plane.registry.moves import CURRENT, FILLING, KEPT, Held
 from control_plane.registry.switching import Found, Switch, switched
 from control_plane.registry.tables import HomeRow, MoveRow, RouteRow
@@ -77,13 +75,6 @@ def route_of(roll: Roll, tenant_id: UUID) -> tuple[UUID | None, int]:
         return row.home_id, row.epoch
 
 
-def driver_of(held: Held) -> psycopg.Connection[Any]:
-    """The connection whose end is the lock's."""
-    driver = held.connection.connection.dbapi_connection
-    assert isinstance(driver, psycopg.Connection)
-    return driver
-
-
 def carried_out(roll: Roll, switch: Switch) -> Found:
     """By somebody who finds nothing wrong."""
     with moves.holding(roll.engine, switch.tenant_id) as held, switched(held, switch) as found:
@@ -91,7 +82,10 @@ def carried_out(roll: Roll, switch: Switch) -> Found:
 
 
 def test_a_tenant_is_switched_in_two_round_trips(roll: Roll, about_to: Switch) -> None:
-    with moves.holding(roll.engine, about_to.tenant_id) as held, counted_round_trips(driver_of(held)) as trips:
+    with (
+        moves.holding(roll.engine, about_to.tenant_id) as held,
+        counted_round_trips(driver_of(held.connection)) as trips,
+    ):
         with switched(held, about_to) as found:
             assert trips() == 1
         assert trips() == 2
@@ -153,7 +147,7 @@ def test_homes_of_which_one_has_no_revision_are_not_at_the_same(roll: Roll, abou
 def test_a_control_database_that_is_gone_by_then_has_switched_nothing(roll: Roll, about_to: Switch) -> None:
     """It is told as what it is, and whoever was about to may thaw."""
     with moves.holding(roll.engine, about_to.tenant_id) as held:
-        pid = driver_of(held).info.backend_pid
+        pid = driver_of(held.connection).info.backend_pid
         with transaction(roll.engine) as session:
             session.execute(text("SELECT pg_terminate_backend(:pid, 5000)"), {"pid": pid})
         for _ in range(2):

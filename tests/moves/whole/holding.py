@@ -21,6 +21,7 @@ from sqlalchemy.orm import Session
 from cli.working import run_worker
 from control_plane.domain.moving import Phase
 from control_plane.registry import moves
+from control_plane.registry.engine import Together
 from control_plane.registry.moves import Held
 from provisioning import worker
 from provisioning.moves import copying, fences, ways
@@ -49,8 +50,8 @@ class Holding(Held):
             self.reach(self.tenant_id, Phase(row.phase))
 
     @contextmanager
-    def together(self, *statements: Any) -> Iterator[Any]:
-        with super().together(*statements) as found:
+    def together(self, statements: Together, **given: object) -> Iterator[Any]:
+        with super().together(statements, **given) as found:
             yield found
         with self.transaction():
             """Looks where it is by now."""
