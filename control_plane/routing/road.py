@@ -223,7 +223,8 @@ class Road:
     async def _worth_another_try(self, refusal: CopyholdError, route: Route) -> bool:
         if isinstance(refusal, MovedError | ClosedError):
             # The fence of a home that was left is closed: only a fresh route tells whether the tenant is.
-            await self._reload(self.settings.limits.control_timeout_s)
+            if self.route_of(route.tenant_id).epoch == route.epoch:
+                await self._reload(self.settings.limits.control_timeout_s)
             return self.route_of(route.tenant_id).epoch != route.epoch
         if isinstance(refusal, ContextExpiredError):
             return True

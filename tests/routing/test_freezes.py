@@ -141,6 +141,29 @@ async def test_who_comes_as_the_route_is_led_on_does_not_wait_for_what_has_come(
     assert waited == []
 
 
+async def test_who_comes_too_late_to_the_old_home_follows_a_route_that_has_come_without_asking_for_it(
+    pooler: ScratchPooler,
+    roll: CountingRoll,
+    traveller: TenantUnderTest,
+    led_on: Callable[..., None],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    begin, reads = Road._begin, []
+
+    async def led_on_before(road: Road, route: Route, *others: Any) -> Any:
+        if not reads:
+            led_on("open")
+            await asyncio.to_thread(roll.refresh)
+            await soon(lambda: road.route_of(route.tenant_id).epoch > route.epoch, what="it is heard")
+            reads.append(roll.reads)
+        return await begin(road, route, *others)
+
+    async with road_over(pooler.platform, pooler.settings, roll=roll) as road:
+        monkeypatch.setattr(Road, "_begin", led_on_before)
+        assert await who(road, traveller)
+        assert reads == [roll.reads]
+
+
 async def test_a_home_that_is_about_to_be_opened_is_asked_again_soon(
     pooler: ScratchPooler,
     roll: CountingRoll,
