@@ -26,87 +26,7 @@ from control_plane.registry.tables import (
     TenantRow,
 )
 
-
-def version(session: Session) -> int:
-    """The version of the roll: rises with every committed change of a route."""
-    return session.execute(select(FeedRow.version)).scalar_one()
-
-
-def all_routes(session: Session) -> list[Route]:
-    """Every tenant on the roll; two queries."""
-    return _routes(session.execute(_TENANTS).all(), session.execute(_KEYS).all())
-
-
-def changed_routes(session: Session, since: int) -> list[Route]:
-    """The tenants whose route, keys or status changed after `since`."""
-    told = {"since": since}
-    return _routes(session.execute(_CHANGED_TENANTS, told).all(), session.execute(_CHANGED_KEYS, told).all())
-
-
-def news(engine: Engine, since: int) -> tuple[int, list[Route]]:
-    """The roll's version and `changed_routes`, in one round trip: requests wait for it while their tenant moves.
-
-    ControlDatabaseError, psycopg.Error.
-    """
-    with explained(), engine.connect() as connection:
-        connection = connection.execution_options(isolation_level="AUTOCOMMIT")
-        ((now,),), tenants, keys = _NEWS.send(connection, since=since)
-    return now, _routes(tenants, keys)
-
-
-def route_of(session: Session, tenant_id: UUID) -> Route | None:
-    """One tenant's route as it is now, read past every cache."""
-    of_it = _TENANTS.where(TenantRow.id == tenant_id), _KEYS.where(ApiKeyRow.tenant_id == tenant_id)
-    routes = _routes(*(session.execute(query).all() for query in of_it))
-    return routes[0] if routes else None
-
-
-def _routes(tenants: Iterable[Sequence[Any]], keys: Iterable[Sequence[Any]]) -> list[Route]:
-    keys_of: dict[UUID, list[ApiKey]] = {}
-    for tenant_id, *key in keys:
-        keys_of.setdefault(tenant_id, []).append(_key(*key))
-    return [_route(row, keys_of.get(row[0], ())) for row in tenants]
-
-
-def _route(row: Sequence[Any], keys: Iterable[ApiKey]) -> Route:
-    tenant_id, slug, name, plan, model, status, epoch, revision, needs, *places = row
-    return Route(
-        tenant_id=tenant_id,
-        slug=slug,
-        name=name,
-        plan=Plan(plan),
-        model=Model(model),
-        status=Status(status),
-        epoch=epoch or 0,
-        revision=revision,
-        needs=needs,
-        home=_home(*places[:PLACE]),
-        keys=tuple(keys),
-        next_home=_home(*places[PLACE:]),
-    )
-
-
-def _home(
-    schema: str | None, database_id: UUID | None, alias: str, name: str, login: str, sealed: str | None, server: str
-) -> Home | None:
-    if database_id is None or schema is None:
-        return None
-    return Home(
-        database_id=database_id,
-        alias=alias,
-        database=name,
-        login=login,
-        schema=schema,
-        sealed_password=sealed,
-        server=server,
-    )
-
-
-def _key(key_id: UUID, name: str, role: str, scopes: Iterable[str], secret_sha256: str) -> ApiKey:
-    return ApiKey(id=key_id, name=name, role=Role(role), scopes=tuple(scopes), secret_sha256=secret_sha256)
-
-
-PLACE = 7
+_PLACE = 7
 """Columns of a home's place."""
 _THERE, _ITS_DATABASE = aliased(HomeRow), aliased(DatabaseRow)
 
@@ -148,8 +68,85 @@ _KEYS = select(
     ApiKeyRow.tenant_id, ApiKeyRow.id, ApiKeyRow.name, ApiKeyRow.role, ApiKeyRow.scopes, ApiKeyRow.secret_sha256
 ).where(ApiKeyRow.revoked_at.is_(None))
 _CHANGED = select(ChangeRow.tenant_id).where(ChangeRow.version > bindparam("since"))
-_CHANGED_TENANTS = _TENANTS.where(TenantRow.id.in_(_CHANGED))
-_CHANGED_KEYS = _KEYS.where(ApiKeyRow.tenant_id.in_(_CHANGED))
 # The version first: a change committed in between is then read twice, never missed. Tenants before keys: whoever
 # changes in between comes with keys that are too new, never without any.
-_NEWS = Together(select(FeedRow.version), _CHANGED_TENANTS, _CHANGED_KEYS)
+_NEWS = Together(
+    select(FeedRow.version),
+    _TENANTS.where(TenantRow.id.in_(_CHANGED)),
+    _KEYS.where(ApiKeyRow.tenant_id.in_(_CHANGED)),
+)
+
+
+def version(session: Session) -> int:
+    """The version of the roll: rises with every committed change of a route."""
+    return session.execute(select(FeedRow.version)).scalar_one()
+
+
+def all_routes(session: Session) -> list[Route]:
+    """Every tenant on the roll; two queries."""
+    return _routes(session.execute(_TENANTS).all(), session.execute(_KEYS).all())
+
+
+def news(engine: Engine, since: int) -> tuple[int, list[Route]]:
+    """The roll's version, and the tenants whose route, keys or status changed after `since`.
+
+    In one round trip: requests wait for it while their tenant moves.
+
+    ControlDatabaseError, psycopg.Error.
+    """
+    with explained(), engine.connect() as connection:
+        connection = connection.execution_options(isolation_level="AUTOCOMMIT")
+        ((now,),), tenants, keys = _NEWS.send(connection, since=since)
+    return now, _routes(tenants, keys)
+
+
+def route_of(session: Session, tenant_id: UUID) -> Route | None:
+    """One tenant's route as it is now, read past every cache."""
+    of_it = _TENANTS.where(TenantRow.id == tenant_id), _KEYS.where(ApiKeyRow.tenant_id == tenant_id)
+    routes = _routes(*(session.execute(query).all() for query in of_it))
+    return routes[0] if routes else None
+
+
+def _routes(tenants: Iterable[Sequence[Any]], keys: Iterable[Sequence[Any]]) -> list[Route]:
+    keys_of: dict[UUID, list[ApiKey]] = {}
+    for tenant_id, *key in keys:
+        keys_of.setdefault(tenant_id, []).append(_key(*key))
+    return [_route(row, keys_of.get(row[0], ())) for row in tenants]
+
+
+def _route(row: Sequence[Any], keys: Iterable[ApiKey]) -> Route:
+    tenant_id, slug, name, plan, model, status, epoch, revision, needs, *places = row
+    return Route(
+        tenant_id=tenant_id,
+        slug=slug,
+        name=name,
+        plan=Plan(plan),
+        model=Model(model),
+        status=Status(status),
+        epoch=epoch or 0,
+        revision=revision,
+        needs=needs,
+        home=_home(*places[:_PLACE]),
+        keys=tuple(keys),
+        next_home=_home(*places[_PLACE:]),
+    )
+
+
+def _home(
+    schema: str | None, database_id: UUID | None, alias: str, name: str, login: str, sealed: str | None, server: str
+) -> Home | None:
+    if database_id is None or schema is None:
+        return None
+    return Home(
+        database_id=database_id,
+        alias=alias,
+        database=name,
+        login=login,
+        schema=schema,
+        sealed_password=sealed,
+        server=server,
+    )
+
+
+def _key(key_id: UUID, name: str, role: str, scopes: Iterable[str], secret_sha256: str) -> ApiKey:
+    return ApiKey(id=key_id, name=name, role=Role(role), scopes=tuple(scopes), secret_sha256=secret_sha256)

@@ -15,6 +15,36 @@ from control_plane.registry.engine import Together
 from control_plane.registry.moves import CURRENT, KEPT, Held
 from control_plane.registry.tables import HomeRow, MoveRow, RouteRow, TargetRow, TenantRow
 
+_TENANT, _MOVE, _OLD, _NEW = (bindparam(name, type_=Uuid()) for name in ("tenant_id", "move_id", "old", "new"))
+_REVISIONS = (
+    select(TargetRow.revision)
+    .join(HomeRow, (HomeRow.database_id == TargetRow.database_id) & (HomeRow.schema == TargetRow.schema))
+    .where(or_(HomeRow.id == _OLD, HomeRow.id == _NEW))
+)
+_SWITCH = Together(
+    text("BEGIN"),
+    select(TenantRow.id).where(TenantRow.id == _TENANT).with_for_update(),
+    select(MoveRow.phase, MoveRow.cancel_asked).where(MoveRow.id == _MOVE).with_for_update(),
+    _REVISIONS,
+    # The old one first: a tenant has one current home at every moment.
+    update(HomeRow).where(HomeRow.id == _OLD).values(state=KEPT),
+    update(HomeRow).where(HomeRow.id == _NEW).values(state=CURRENT),
+    update(RouteRow)
+    .where(RouteRow.tenant_id == _TENANT, RouteRow.epoch == bindparam("epoch"), RouteRow.home_id == _OLD)
+    .values(home_id=_NEW, epoch=bindparam("next_epoch"))
+    .returning(RouteRow.epoch),
+    update(MoveRow)
+    .where(MoveRow.id == _MOVE)
+    .values(
+        phase=bindparam("phase"),
+        revision=case((bindparam("forth"), _REVISIONS.limit(1).scalar_subquery()), else_=MoveRow.revision),
+        switched_at=func.now(),
+        reason=None,
+        verified=bindparam("verified"),
+    ),
+    update(TenantRow).where(TenantRow.id == _TENANT).values(model=bindparam("model")),
+)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Switch:
@@ -60,34 +90,3 @@ def switched(held: Held, switch: Switch) -> Iterator[Found]:
             same_revision=len(of_both) == 2 and of_both[0] == of_both[1],
             led=len(led) == 1,
         )
-
-
-_TENANT, _MOVE, _OLD, _NEW = (bindparam(name, type_=Uuid()) for name in ("tenant_id", "move_id", "old", "new"))
-_REVISIONS = (
-    select(TargetRow.revision)
-    .join(HomeRow, (HomeRow.database_id == TargetRow.database_id) & (HomeRow.schema == TargetRow.schema))
-    .where(or_(HomeRow.id == _OLD, HomeRow.id == _NEW))
-)
-_SWITCH = Together(
-    text("BEGIN"),
-    select(TenantRow.id).where(TenantRow.id == _TENANT).with_for_update(),
-    select(MoveRow.phase, MoveRow.cancel_asked).where(MoveRow.id == _MOVE).with_for_update(),
-    _REVISIONS,
-    # The old one first: a tenant has one current home at every moment.
-    update(HomeRow).where(HomeRow.id == _OLD).values(state=KEPT),
-    update(HomeRow).where(HomeRow.id == _NEW).values(state=CURRENT),
-    update(RouteRow)
-    .where(RouteRow.tenant_id == _TENANT, RouteRow.epoch == bindparam("epoch"), RouteRow.home_id == _OLD)
-    .values(home_id=_NEW, epoch=bindparam("next_epoch"))
-    .returning(RouteRow.epoch),
-    update(MoveRow)
-    .where(MoveRow.id == _MOVE)
-    .values(
-        phase=bindparam("phase"),
-        revision=case((bindparam("forth"), _REVISIONS.limit(1).scalar_subquery()), else_=MoveRow.revision),
-        switched_at=func.now(),
-        reason=None,
-        verified=bindparam("verified"),
-    ),
-    update(TenantRow).where(TenantRow.id == _TENANT).values(model=bindparam("model")),
-)

@@ -90,9 +90,8 @@ def test_every_route_is_announced_to_whoever_follows_the_roll(fleet: FleetUnderT
         listening.execute("LISTEN copyhold_roll")
         fleet.run()
         assert list(listening.notifies(timeout=30, stop_after=1))
-    with transaction(platform.engine) as session:
-        changed = {route.tenant_id: route.revision for route in routes.changed_routes(session, before)}
-        after = routes.version(session)
+    after, news = routes.news(platform.engine, before)
+    changed = {route.tenant_id: route.revision for route in news}
     assert {changed.get(tenant.id) for tenant in fleet.tenants} == {NEWEST}
     until(lambda: platform.control.get("/readyz").json()["roll"]["version"] >= after, what="the API has heard of it")
 
