@@ -36,15 +36,17 @@ def control(platform: PlatformUnderTest) -> psycopg.Connection[Any]:
 
 def processes(platform: PlatformUnderTest, verb: str) -> list[int]:
     """The platform's processes that were started as `copyhold VERB`."""
-    found = []
+    parents = {}
     for entry in Path("/proc").glob("[0-9]*"):
         try:
             words = (entry / "cmdline").read_bytes().decode().split("\0")
+            parent = (entry / "stat").read_text().rpartition(")")[2].split()[1]
         except OSError:
             continue
         if str(platform.data) in words and verb in words[:5]:
-            found.append(int(entry.name))
-    return sorted(found)
+            parents[int(entry.name)] = int(parent)
+    # One that has just been forked to start something else is called like its parent for a moment.
+    return sorted(pid for pid, parent in parents.items() if parent not in parents)
 
 
 @dataclass
