@@ -6,6 +6,7 @@ import os
 import re
 import signal
 from collections.abc import Iterator
+from pathlib import Path
 
 import httpx
 import pytest
@@ -58,6 +59,8 @@ def test_while_one_is_dead_the_other_answers_everybody(platform: PlatformUnderTe
     until(lambda: answers(tenant) == {200}, what="both know it")
     one, other = sorted(who_answer(platform))
     os.kill(one, signal.SIGKILL)
+    # Until the kernel has closed its door, whom it sends there is turned away.
+    until(lambda: not Path(f"/proc/{one}").exists(), what="it is dead")
     assert answers(tenant) == {200}
     until(lambda: len(who_answer(platform)) == 2, what="there are two again")
     assert one not in who_answer(platform)
