@@ -7,31 +7,25 @@ is the longest part of what they wait for; so both are done while the tenant sti
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable
-from contextlib import AbstractAsyncContextManager, suppress
+from collections.abc import Callable, Coroutine, Iterable
 from functools import partial
+from typing import Any
 from uuid import UUID
 
 from control_plane.domain.route import Home, Route
 
 AHEAD_MAX = 8
-"""Looks ahead of a move, each over a connection of its own, which is kept for those who come."""
-AHEAD_PAUSE_S = 0.03
-"""Between two of them: a server makes a process for each, and others wait for the processor meanwhile. All eight are
-over before a move has come from its phase to its freeze, for which some 400 ms were seen.
-"""
+"""Looks at once ahead of a move, each over a connection of its own, which is kept for those who come."""
 Mark = tuple[UUID, str, str | None]
 """What a look was for: a database, a schema, a revision."""
-Look = Callable[[Home, Route], AbstractAsyncContextManager[None]]
+Look = Callable[[Home, Route], Coroutine[Any, Any, None]]
 
 
 class Looks:
     """Which homes this process has looked at. Belongs to one event loop; `close` it at the end."""
 
     def __init__(self, look: Look, kept: Callable[[Home], int]) -> None:
-        """`look` raises on its way in unless the home may be served, and has a connection of its own within its block;
-        `kept` tells how many idle connections there are to a home.
-        """
+        """`look` raises unless the home may be served; `kept` tells how many idle connections there are to one."""
         self._look, self._kept = look, kept
         self._seen: set[Mark] = set()
         self._under_way: dict[Mark, asyncio.Task[None]] = {}
@@ -44,7 +38,7 @@ class Looks:
             return
         look = self._under_way.get(mark)
         if look is None:
-            look = self._under_way[mark] = asyncio.create_task(self._looked(home, route))
+            look = self._under_way[mark] = asyncio.create_task(self._look(home, route))
             look.add_done_callback(partial(self._has_looked, mark))
         # Shielded: whoever gives up does so alone.
         await asyncio.shield(look)
@@ -65,24 +59,10 @@ class Looks:
         for look in (*self._under_way.values(), *self._ahead.values()):
             look.cancel()
 
-    async def _looked(self, home: Home, route: Route) -> None:
-        async with self._look(home, route):
-            pass
-
     async def _several(self, home: Home, route: Route, number: int) -> None:
-        all_there = asyncio.Event()
-        async with asyncio.TaskGroup() as group:
-            for earlier in range(number):
-                await asyncio.sleep(AHEAD_PAUSE_S if earlier else 0)
-                group.create_task(self._one_of_several(home, route, all_there))
-            all_there.set()
-
-    async def _one_of_several(self, home: Home, route: Route, all_there: asyncio.Event) -> None:
-        with suppress(Exception):  # whoever comes will look for himself
-            async with self._look(home, route):
-                self._seen.add(_mark(home, route))
-                # A connection that is given back before would be lent to the next one.
-                await all_there.wait()
+        found = await asyncio.gather(*(self._look(home, route) for _ in range(number)), return_exceptions=True)
+        if None in found:
+            self._seen.add(_mark(home, route))
 
     def _has_looked(self, mark: Mark, look: asyncio.Task[None]) -> None:
         del self._under_way[mark]

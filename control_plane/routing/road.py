@@ -281,14 +281,12 @@ class Road:
         write = begin_message if home.sealed_password is None else bound_begin
         return write(token, home.schema, limits.statement_timeout_s)
 
-    @contextlib.asynccontextmanager
-    async def _look(self, home: Home, route: Route) -> AsyncIterator[None]:
+    async def _look(self, home: Home, route: Route) -> None:
         connection = await self._connect(home)
         try:
             begin = partial(bounded_begin, self.settings.limits.statement_timeout_s)
             await connection.execution_options(**{BEGIN: begin})
             await check_home(connection, home.schema)
-            yield
         except UnsafeHomeError as error:
             log.error("home_unsafe", tenant_id=str(route.tenant_id), findings=error.facts["findings"])
             raise

@@ -55,8 +55,6 @@ FROZEN_S = 3.0
 SILENT_S = FROZEN_S + 1.0
 """So long when a server says nothing at all."""
 FROZEN_TRIES = 5
-SERVED_FIRST_S = 1.0
-"""So long after the switch is nothing compared: it takes a processor from those who have waited."""
 SMALL_ROWS = 5_000
 """So many are compared before the switch, in some ten milliseconds; more than these on two snapshots after it."""
 log = structlog.get_logger()
@@ -200,7 +198,7 @@ def hand_over(work: HandOver, bringing: Bringing) -> Outcome:
         stall_ms = (time.monotonic() - frozen.began) * 1000
         with suppress(psycopg.Error):
             fences.shut(hands.old, tenant_id, epoch)
-        differing = seen if seen is not None else _compared_afterwards(work, hands)
+        differing = seen if seen is not None else _compared(work, hands, work.estate.duty())
         return Outcome(stall_ms=stall_ms, differing=differing)
 
 
@@ -286,13 +284,6 @@ def _last_changes(work: HandOver, bringing: Bringing, hands: _Hands) -> Sequence
         with at_source(hands.old):
             progress.begin(hands.old, back_name(work.trip.tenant_id), end)
     return seen
-
-
-def _compared_afterwards(work: HandOver, hands: _Hands) -> Sequence[Difference]:
-    duty = work.estate.duty()
-    if duty.rests:
-        time.sleep(SERVED_FIRST_S)
-    return _compared(work, hands, duty)
 
 
 def _compared(work: HandOver, hands: _Hands, duty: Duty | None = None) -> Sequence[Difference]:

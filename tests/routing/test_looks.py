@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from dataclasses import replace
 from uuid import UUID
 
@@ -13,7 +11,7 @@ import pytest
 from control_plane.domain.ids import new_id
 from control_plane.domain.route import Home, Route
 from control_plane.domain.tenant import Model, Plan, Status
-from control_plane.routing.looks import AHEAD_MAX, AHEAD_PAUSE_S, Looks
+from control_plane.routing.looks import AHEAD_MAX, Looks
 from control_plane.routing.refusals import HomeDownError
 from tests.routing.roads import soon
 
@@ -42,21 +40,14 @@ class Eyes:
 
     def __init__(self) -> None:
         self.seen: list[Home] = []
-        self.kept = 0
         self.open = asyncio.Event()
         self.is_down = False
 
-    @asynccontextmanager
-    async def look(self, home: Home, _: Route) -> AsyncIterator[None]:
+    async def look(self, home: Home, _: Route) -> None:
         self.seen.append(home)
         await self.open.wait()
         if self.is_down:
             raise HomeDownError
-        self.kept += 1
-        try:
-            yield
-        finally:
-            self.kept -= 1
 
 
 @pytest.fixture
@@ -121,27 +112,6 @@ async def test_a_next_home_is_looked_at_as_widely_as_the_old_one_is_used(eyes: E
     looks.ahead([AWAITED])
     await looks.once(NEW, ROUTE)
     assert eyes.seen == [NEW] * wide
-
-
-async def test_looks_ahead_begin_one_after_another_and_each_keeps_its_connection_until_the_last_has_begun(
-    eyes: Eyes, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """All at once they would take the processors from those who are served; a connection given back would be lent to
-    the next one.
-    """
-    sleep, there = asyncio.sleep, []
-
-    async def pausing(delay: float) -> None:
-        await sleep(0.001)
-        if delay == AHEAD_PAUSE_S:
-            there.append((len(eyes.seen), eyes.kept))
-
-    monkeypatch.setattr(asyncio, "sleep", pausing)
-    looks = looks_of(eyes, 5)
-    eyes.open.set()
-    looks.ahead([AWAITED])
-    await soon(lambda: len(eyes.seen) == 5 and eyes.kept == 0, what="all have looked")
-    assert there == [(1, 1), (2, 2), (3, 3), (4, 4)]
 
 
 async def test_a_next_home_that_could_not_be_looked_at_is_looked_at_by_the_first_who_comes(eyes: Eyes) -> None:
