@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import cached_property
 from typing import Any
 
 import psycopg
 from psycopg.conninfo import conninfo_to_dict
-from sqlalchemy import URL, ClauseElement, Connection, Dialect, Engine, create_engine, func, select
+from sqlalchemy import URL, ClauseElement, Compiled, Connection, Dialect, Engine, create_engine, func, select
 from sqlalchemy.dialects.postgresql.psycopg import PGDialect_psycopg
 from sqlalchemy.exc import DBAPIError, OperationalError, SQLAlchemyError, TimeoutError
 from sqlalchemy.orm import Session
@@ -102,7 +102,9 @@ class Together:
         self._statements = statements
 
     def send(self, connection: Connection, **given: object) -> list[Sequence[Any]]:
-        """The rows that each brought; `given` are the values of their `bindparam`s. A list (IN) is not possible.
+        """The rows that each brought; `given` are the values of their `bindparam`s, and none may be missing.
+
+        A list (IN) is not possible.
 
         In the transaction that they begin themselves, on a connection that begins none (AUTOCOMMIT): that would be
         another round trip. ControlDatabaseError, psycopg.Error.
@@ -110,14 +112,14 @@ class Together:
         with explained_by_hand():
             driver = driver_of(connection)
             with driver.pipeline():
-                sent = [driver.execute(text, {**values, **given}) for text, values in self._compiled]
+                sent = [driver.execute(text, each.construct_params(given)) for text, each in self._compiled]
             return [cursor.fetchall() if cursor.description else [] for cursor in sent]
 
     @cached_property
-    def _compiled(self) -> list[tuple[bytes, Mapping[str, Any]]]:
+    def _compiled(self) -> list[tuple[bytes, Compiled]]:
         dialect: Dialect = PGDialect_psycopg()  # type: ignore[no-untyped-call]
         compiled = [each.compile(dialect=dialect) for each in self._statements]
-        return [(str(each).encode(), each.params) for each in compiled]
+        return [(str(each).encode(), each) for each in compiled]
 
 
 def driver_of(connection: Connection) -> psycopg.Connection[Any]:

@@ -83,11 +83,14 @@ def test_who_is_suspended_is_not_frozen_as_one_that_is_served(there: Home, tenan
 def test_nobody_is_frozen_while_a_transaction_is_inside(there: Home, tenant: UUID) -> None:
     """What it writes is committed before the fence is frozen, or comes out of the stream too late."""
     with source_of(there.place) as connection, there.superuser() as inside:
+        # So that it is the freeze's own bound which ends the wait, and the session has its own again.
+        connection.execute("SET lock_timeout = 0; SET statement_timeout = '20s'")
         with inside.transaction():
             inside.execute(INSIDE, [str(tenant)])
             assert fences.freeze(connection, tenant, 1, WITHIN_MS) is None
             assert there.ask(STATE, tenant=tenant) == [("open",)]
         assert fences.freeze(connection, tenant, 1, WITHIN_MS) is not None
+        assert connection.execute("SHOW lock_timeout").fetchone() == ("0",)
 
 
 @pytest.mark.parametrize(

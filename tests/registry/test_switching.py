@@ -6,13 +6,14 @@ from dataclasses import replace
 from uuid import UUID
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import bindparam, select, text
+from sqlalchemy.exc import InvalidRequestError
 
 from control_plane.domain.ids import new_id
 from control_plane.domain.moving import Phase
 from control_plane.domain.tenant import Model
 from control_plane.registry import moves, servers, tenants
-from control_plane.registry.engine import ControlDatabaseError, driver_of, transaction
+from control_plane.registry.engine import ControlDatabaseError, Together, driver_of, transaction
 from control_plane.registry.moves import CURRENT, FILLING, KEPT, Held
 from control_plane.registry.switching import Found, Switch, switched
 from control_plane.registry.tables import HomeRow, MoveRow, RouteRow
@@ -154,3 +155,9 @@ def test_a_control_database_that_is_gone_by_then_has_switched_nothing(roll: Roll
             with pytest.raises(ControlDatabaseError), switched(held, about_to):
                 pytest.fail("it went on")
     assert states(roll, about_to) == [CURRENT, FILLING]
+
+
+def test_a_value_that_is_forgotten_is_no_null(roll: Roll) -> None:
+    asks = Together(select(bindparam("this"), bindparam("that")))
+    with roll.engine.connect() as connection, pytest.raises(InvalidRequestError, match="'that'"):
+        asks.send(connection.execution_options(isolation_level="AUTOCOMMIT"), this="here")
