@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Annotated
 from uuid import UUID
@@ -254,7 +254,7 @@ def _said(tenant: str, move: MoveShown) -> str:
     if phase in {Phase.RETURNING, Phase.RETURNED} or target is None:
         return f"the move of {tenant} is {move['phase']}"
     stall = f", and waited {output.in_time(move['stall_ms'])}" if move["stall_ms"] is not None else ""
-    if phase is Phase.KEPT and move["undo_until"] is not None:
+    if phase is Phase.KEPT and move["undo_until"] is not None and move["undo_until"] > datetime.now(UTC):
         kept = f"; the old home is kept until {output.in_line(move['undo_until'])}"
         return f"{tenant} lives in a {target['model']} on {target['server']}{stall}{kept}"
     if move["reason"]:

@@ -206,7 +206,7 @@ def _see_through(platform: Platform, run_id: UUID, data: Path | None, *, wait: b
 
 def _said(platform: Platform, run: RunShown) -> str:
     if run["kind"] != DRAIN or run["server"] is None:
-        return f"{output.counted(run['moved'], 'tenant')} moved: servers are used evenly"
+        return _evened_out(platform, run["moved"])
     with transaction(platform.engine) as session:
         is_local = servers.server_named(session, run["server"]).provider == LOCAL
     removal = "" if is_local else f"; `copyhold server remove {run['server']}` is possible"
@@ -214,6 +214,14 @@ def _said(platform: Platform, run: RunShown) -> str:
         return f"{run['server']} is empty{removal}"
     kept = f"{output.counted(run['kept'], 'old home')} there will be gone when the time to go back is over"
     return f"nobody lives on {run['server']} any more; {kept}{removal and removal + ' then'}"
+
+
+def _evened_out(platform: Platform, moved: int) -> str:
+    # By the sizes that were measured when it began. `--max` may have ended it before all was even.
+    more = len(foreseen_rebalance(platform).journeys)
+    if not more:
+        return f"{output.counted(moved, 'tenant')} moved: servers are used evenly"
+    return f"{output.counted(moved, 'tenant')} moved, {more} more would even servers out: copyhold server rebalance"
 
 
 def _who_stays(run: RunShown) -> str:

@@ -106,6 +106,13 @@ def test_a_tenant_moves_and_moves_back(shell: Shell, company: TenantUnderTest) -
     assert shell("tenant", "show", company.slug, "--json").json["home"]["model"] == "pool"
 
 
+def test_a_home_that_is_given_up_is_not_told_to_be_kept(shell: Shell, company: TenantUnderTest) -> None:
+    assert shell("tenant", "move", company.slug, "--to", "bridge", "--undo-window", "1d").code == 0
+    said = shell("tenant", "move", company.slug, "--settle", "--yes")
+    assert said.code == 0, said.err
+    assert said.out.splitlines()[-1].endswith("; the home that it has left goes")
+
+
 def test_as_json_every_change_is_an_event(shell: Shell, company: TenantUnderTest) -> None:
     said = shell("tenant", "move", company.slug, "--to", "bridge", "--undo-window", "0s", "--allow-freeze", "--json")
     assert said.code == 0, said.err
