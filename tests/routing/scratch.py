@@ -97,8 +97,9 @@ class ScratchPooler:
             return cursor.fetchall() if cursor.description else []
 
     def clients(self) -> int:
-        """How many client connections there are, the console's own left out."""
-        return sum(client["database"] != CONSOLE for client in self.console("SHOW CLIENTS"))
+        """How many client connections there are; the console's own and those that only ask for a cancel left out."""
+        clients = [client for client in self.console("SHOW CLIENTS") if client["database"] != CONSOLE]
+        return sum(not client["state"].endswith("_cancel_req") for client in clients)
 
     def servers(self) -> int:
         """How many server connections there are."""
