@@ -201,12 +201,12 @@ def _see_through(platform: Platform, run_id: UUID, data: Path | None, *, wait: b
     if run["stays"]:
         raise GaveUpError(f"{run['moved']} have moved; {_who_stays(run)}; once that is put right: {again}")
     if not as_json:
-        output.say(_said(platform, run))
+        output.say(_said(platform, run, again))
 
 
-def _said(platform: Platform, run: RunShown) -> str:
+def _said(platform: Platform, run: RunShown, again: str) -> str:
     if run["kind"] != DRAIN or run["server"] is None:
-        return _evened_out(platform, run["moved"])
+        return _evened_out(platform, run["moved"], again)
     with transaction(platform.engine) as session:
         is_local = servers.server_named(session, run["server"]).provider == LOCAL
     removal = "" if is_local else f"; `copyhold server remove {run['server']}` is possible"
@@ -216,12 +216,12 @@ def _said(platform: Platform, run: RunShown) -> str:
     return f"nobody lives on {run['server']} any more; {kept}{removal and removal + ' then'}"
 
 
-def _evened_out(platform: Platform, moved: int) -> str:
+def _evened_out(platform: Platform, moved: int, again: str) -> str:
     # By the sizes that were measured when it began. `--max` may have ended it before all was even.
     more = len(foreseen_rebalance(platform).journeys)
     if not more:
         return f"{output.counted(moved, 'tenant')} moved: servers are used evenly"
-    return f"{output.counted(moved, 'tenant')} moved, {more} more would even servers out: copyhold server rebalance"
+    return f"{output.counted(moved, 'tenant')} moved, {more} more would even servers out: {again}"
 
 
 def _who_stays(run: RunShown) -> str:

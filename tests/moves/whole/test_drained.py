@@ -128,7 +128,7 @@ def test_a_server_used_more_than_another_gives_some_away_and_then_no_more(
     wanted = len(shell("server", "rebalance", "--dry-run", "--json").json["moves"])
     assert wanted > 1
     done = shell("server", "rebalance", "--max", "1")
-    said = f"1 tenant moved, {wanted - 1} more would even servers out: copyhold server rebalance"
+    said = f"1 tenant moved, {wanted - 1} more would even servers out: copyhold server rebalance --data {town.data}"
     assert (done.code, done.out.splitlines()[-1]) == (0, said), done.err
     with transaction(town.engine) as session:
         moved = tenants.find(session, told["moves"][0]["tenant"]).id
