@@ -97,9 +97,14 @@ class ScratchPooler:
             return cursor.fetchall() if cursor.description else []
 
     def clients(self) -> int:
-        """How many client connections there are; the console's own and those that only ask for a cancel left out."""
-        clients = [client for client in self.console("SHOW CLIENTS") if client["database"] != CONSOLE]
-        return sum(not client["state"].endswith("_cancel_req") for client in clients)
+        """How many client connections there are, the console's own left out."""
+        return sum(self.clients_and_cancels())
+
+    def clients_and_cancels(self) -> tuple[int, int]:
+        """How many client connections there are, the console's own left out, and how many that only ask for a cancel."""
+        states = [client["state"] for client in self.console("SHOW CLIENTS") if client["database"] != CONSOLE]
+        cancels = sum(state.endswith("_cancel_req") for state in states)
+        return len(states) - cancels, cancels
 
     def servers(self) -> int:
         """How many server connections there are."""

@@ -337,12 +337,13 @@ async def test_the_cap_holds_and_nothing_is_lost_in_any_order_of_events(
             await asyncio.sleep(dice.random() * 0.01)
             dice.choice(borrowers).cancel()
 
-    most_seen = 0
+    most_seen = most_cancels = 0
 
     async def watcher(borrowers: list[asyncio.Task[None]]) -> None:
-        nonlocal most_seen
+        nonlocal most_seen, most_cancels
         while not all(task.done() for task in borrowers):
-            most_seen = max(most_seen, await asyncio.to_thread(pooler.clients))
+            clients, cancels = await asyncio.to_thread(pooler.clients_and_cancels)
+            most_seen, most_cancels = max(most_seen, clients), max(most_cancels, cancels)
 
     async with lending(pooler, limit=limit, age_s=dice.choice((0.02, LONG_S)), opened=counted) as source:
         borrowers = [asyncio.ensure_future(borrower(source)) for _ in range(25)]
@@ -354,4 +355,6 @@ async def test_the_cap_holds_and_nothing_is_lost_in_any_order_of_events(
         assert source.state.most <= limit
         # What was closed a moment ago, or is on its way out of SHOW CLIENTS, may still be on PgBouncer's list.
         assert 0 < most_seen <= 2 * limit
+        # Whoever is cancelled in mid-query asks over a connection more, and keeps its own until that is answered.
+        assert most_cancels <= 2 * limit
         await (await source.borrow(keys[0])).close()
