@@ -13,6 +13,7 @@ from pathlib import Path
 
 import httpx
 
+from cli.options import as_typed
 from control_plane.domain.errors import CopyholdError
 from provisioning.layout import Layout
 
@@ -130,7 +131,7 @@ class Demo:
         self._say(f"acme signs in with owner@acme.example and the password {PASSWORD!r}")
         key = customers[2].key
         self._say(f"curl -H 'Authorization: Bearer {key}' http://localhost:{self._port}/api/conversations")
-        self._say(f".venv/bin/copyhold tenant list --data {self._data}")
+        self._say(as_typed(".venv/bin/copyhold tenant list", self._data))
 
     def _copyhold(self, *arguments: str) -> str:
         command = [*COPYHOLD, *arguments, "--data", str(self._data)]

@@ -15,7 +15,7 @@ from sqlalchemy import Engine
 from sqlalchemy.exc import ProgrammingError
 
 from cli.actor import acting_person
-from cli.options import data_folder
+from cli.options import as_typed, data_folder
 from cli.supervisor.privileges import drop_to_owner
 from control_plane.domain.errors import SetupError, UnavailableError
 from control_plane.doors import Doors
@@ -153,4 +153,4 @@ def _told_by_variables(data: Path | None) -> bool:
 def _what_to_do(data: Path | None) -> str:
     if _told_by_variables(data):
         return "is it up, and are the COPYHOLD_* variables right?"
-    return f"is the platform up? copyhold up --data {data_folder(data)}"
+    return f"is the platform up? {as_typed('copyhold up', data_folder(data))}"

@@ -12,7 +12,7 @@ import typer
 from cli import following, output
 from cli.commands.tenant import STEPS, TenantArgument, follow, leaving_it_alone
 from cli.durations import parse_duration
-from cli.options import DataOption, JsonOption
+from cli.options import DataOption, JsonOption, as_typed
 from cli.showing import tenant_shown
 from cli.wiring import Platform, open_platform
 from control_plane.domain.errors import UsageError
@@ -208,7 +208,7 @@ def _said(slug: str, status: str, closes_at: datetime | None) -> str:
 def _follow_export(platform: Platform, tenant: str, workflow_id: str, data: Path | None, *, quiet: bool) -> None:
     with transaction(platform.engine) as session:
         tenant_id = tenants.find(session, tenant).id
-    with leaving_it_alone(f"copyhold tenant exports {tenant}" + (f" --data {data}" if data else "")):
+    with leaving_it_alone(as_typed(f"copyhold tenant exports {tenant}", data)):
         following.follow(
             platform,
             tenant_id,

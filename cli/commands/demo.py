@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from cli.options import DataOption
+from cli.options import DataOption, as_typed
 
 DEMO_DATA = Path(".demo")
 DEMO_PORT = 8080
@@ -48,6 +48,6 @@ def _clear(folder: Path) -> None:
             raise DemoError(f"{folder} is not empty and not a platform's: give --data a folder of its own")
         return
     if (holder := holder_of(folder / "supervisor.lock")) is not None:
-        raise DemoError(f"a platform runs in {folder} ({holder.url}): copyhold down --data {folder}")
+        raise DemoError(f"a platform runs in {folder} ({holder.url}): {as_typed('copyhold down', folder)}")
     shutil.rmtree(folder)
     folder.mkdir(mode=0o700)

@@ -15,7 +15,7 @@ from cli import output
 from cli.commands.tenant import TenantArgument, leaving_it_alone
 from cli.durations import parse_duration
 from cli.moving import MoveShown, changes, filling, refuse_unless, shown
-from cli.options import DataOption, JsonOption
+from cli.options import DataOption, JsonOption, as_typed
 from cli.wiring import Platform, open_platform
 from control_plane.domain.errors import UsageError
 from control_plane.domain.moving import Phase, Recipe
@@ -192,7 +192,7 @@ def listed(platform: Platform, tenant: str) -> list[MoveShown]:
 def _follow(
     platform: Platform, move_id: UUID, tenant: str, data: Path | None, wanted: frozenset[Phase], *, as_json: bool
 ) -> None:
-    looking = f"copyhold tenant moves {tenant}" + (f" --data {data}" if data else "")
+    looking = as_typed(f"copyhold tenant moves {tenant}", data)
     watching = _events() if as_json else _lines()
     last: MoveShown | None = None
     warned = False

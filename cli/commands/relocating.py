@@ -13,7 +13,7 @@ from cli import output
 from cli.commands.tenant import leaving_it_alone
 from cli.durations import parse_duration
 from cli.following import GaveUpError
-from cli.options import DataOption, JsonOption
+from cli.options import DataOption, JsonOption, as_typed
 from cli.relocating import RunShown, follow, outlook_shown, print_outlook, run_shown
 from cli.wiring import Platform, open_platform
 from control_plane.domain.errors import UsageError
@@ -233,7 +233,7 @@ def _who_stays(run: RunShown) -> str:
 def _command(run: RunShown, data: Path | None) -> str:
     words = f"copyhold server drain {run['server']}" if run["kind"] == DRAIN else "copyhold server rebalance"
     words += " --allow-freeze" if run["allow_freeze"] else ""
-    return words + (f" --data {data}" if data else "")
+    return as_typed(words, data)
 
 
 def _pace(platform: Platform, at_once: int | None, window: timedelta | None, *, allow_freeze: bool) -> Pace:

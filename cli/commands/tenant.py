@@ -13,7 +13,7 @@ import typer
 from cli import following, onboarding, output, placements
 from cli.following import NotYetError
 from cli.loading import command_group
-from cli.options import DataOption, JsonOption
+from cli.options import DataOption, JsonOption, as_typed
 from cli.showing import TenantInList, TenantShown, home_in_line, in_list, tenant_shown, workflow_in_line
 from cli.wiring import Platform, open_platform
 from control_plane.domain.errors import UsageError
@@ -326,7 +326,7 @@ def leaving_it_alone(looking: str) -> Iterator[None]:
 
 
 def _show_command(tenant: str, data: Path | None) -> str:
-    return f"copyhold tenant show {tenant} --watch" + (f" --data {data}" if data else "")
+    return as_typed(f"copyhold tenant show {tenant} --watch", data)
 
 
 def _print_made(tenant: TenantShown, seconds: float, link: str | None) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from cli.options import as_typed
 from cli.supervisor import leftovers, preflight, privileges, tools
 from cli.supervisor.lock import PlatformLock
 from cli.supervisor.platform import Bootstrap, Processes, ever_started, make_servers, steps
@@ -82,7 +83,7 @@ def _run(layout: Layout, bootstrap: Bootstrap, processes: Processes, report: Ter
 
 
 def _how_to_stop(layout: Layout, report: TerminalReport | BackgroundReport) -> str:
-    down = f"copyhold down --data {layout.data}"
+    down = as_typed("copyhold down", layout.data)
     return f"stop with: {down}" if isinstance(report, BackgroundReport) else f"stop with ctrl-C, or: {down}"
 
 
