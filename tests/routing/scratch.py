@@ -101,7 +101,7 @@ class ScratchPooler:
         return sum(self.clients_and_cancels())
 
     def clients_and_cancels(self) -> tuple[int, int]:
-        """How many client connections there are, the console's own left out, and how many that only ask for a cancel."""
+        """As `clients`, of one moment: how many are connections, and how many only ask for a cancel."""
         states = [client["state"] for client in self.console("SHOW CLIENTS") if client["database"] != CONSOLE]
         cancels = sum(state.endswith("_cancel_req") for state in states)
         return len(states) - cancels, cancels
