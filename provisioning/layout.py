@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import secrets
+import shlex
 import stat
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -268,7 +269,8 @@ class Layout:
             if kms is not None:
                 raise SetupError(
                     f"the master key is in {self.master_key}; take it along first: "
-                    f"copyhold master-key new {self.master_key_kms} --kms {kms} --with-current --data {self.data}"
+                    f"copyhold master-key new {shlex.quote(str(self.master_key_kms))} --kms {kms} --with-current "
+                    f"--data {shlex.quote(str(self.data))}"
                 )
             return
         if any((self.servers / name).exists() for name in SERVERS):
@@ -308,7 +310,7 @@ def _read(file: Path) -> Mapping[str, object]:
         content = json.loads(file.read_text())
     except (FileNotFoundError, NotADirectoryError) as error:
         raise NoPlatformError(
-            f"there is no platform in {file.parent}; `copyhold up --data {file.parent}` makes one"
+            f"there is no platform in {file.parent}; `copyhold up --data {shlex.quote(str(file.parent))}` makes one"
         ) from error
     except ValueError as error:
         raise ForeignFolderError(f"{file} is damaged: {error}") from error

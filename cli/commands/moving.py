@@ -101,7 +101,7 @@ def move(
         else:
             move_id = end(platform, tenant, settle=settle)
         if not (wait or as_json):
-            output.note(f"it is begun; see how far it is: copyhold tenant moves {tenant}")
+            output.note(f"it is begun; see how far it is: {looking_at_moves(tenant, data)}")
             return
         wanted = ENDS["cancel" if cancel else "back" if back else "there"]
         _follow(platform, move_id, tenant, data, wanted, as_json=as_json)
@@ -182,6 +182,11 @@ def end(platform: Platform, tenant: str, *, settle: bool) -> UUID:
         return (moving.settle if settle else moving.cancel)(session, row, platform.actor).id
 
 
+def looking_at_moves(tenant: str, data: Path | None) -> str:
+    """The command that shows how far a tenant's move is."""
+    return as_typed(f"copyhold tenant moves {tenant}", data)
+
+
 def listed(platform: Platform, tenant: str) -> list[MoveShown]:
     """The tenant's newest moves."""
     with transaction(platform.engine) as session:
@@ -192,11 +197,10 @@ def listed(platform: Platform, tenant: str) -> list[MoveShown]:
 def _follow(
     platform: Platform, move_id: UUID, tenant: str, data: Path | None, wanted: frozenset[Phase], *, as_json: bool
 ) -> None:
-    looking = as_typed(f"copyhold tenant moves {tenant}", data)
     watching = _events() if as_json else _lines()
     last: MoveShown | None = None
     warned = False
-    with leaving_it_alone(looking), watching as tell:
+    with leaving_it_alone(looking_at_moves(tenant, data)), watching as tell:
         for now, silent_s in changes(platform, move_id):
             if now != last:
                 tell(now)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from cli import output
+from cli.commands.moving import looking_at_moves
 from cli.commands.tenant import TenantArgument
 from cli.options import DataOption, JsonOption
 from cli.showing import tenant_shown
@@ -52,7 +54,7 @@ def plan(
     elif dry_run:
         _print_foreseen(shown["slug"], plan, found)
     else:
-        _print_done(shown["slug"], plan, found)
+        _print_done(shown["slug"], plan, found, data)
 
 
 def put_on_plan(platform: Platform, tenant: str, plan: Plan, *, move: bool | None = None) -> PlanOutcome:
@@ -81,10 +83,10 @@ def _print_foreseen(slug: str, plan: Plan, found: PlanOutcome) -> None:
         output.say(f"it would be moved to a {found.model} on {found.server}")
 
 
-def _print_done(slug: str, plan: Plan, found: PlanOutcome) -> None:
+def _print_done(slug: str, plan: Plan, found: PlanOutcome, data: Path | None) -> None:
     output.say(f"{slug} is on {plan}" + ("" if found.changed else " already"))
     if found.move_id is not None:
-        looking = f"copyhold tenant moves {slug}"
+        looking = looking_at_moves(slug, data)
         output.say(f"it moves to a {found.model} on {found.server}; to see how far it is: {looking}")
     elif found.objection is not None:
         output.note(f"it is not moved to a {found.model}: {found.objection}")
