@@ -99,6 +99,7 @@ def _launch(estate: Estate) -> tuple[DBOS, Queue]:
         "run_migrations": False,
         "log_level": "WARNING",
         "notification_listener_polling_interval_sec": 0.2,
+        "notification_coalesce_sec": 0.2,  # Of events and streams, which nobody has here: 0.01 wakes it in vain.
     }
     # Before the launch: a queue that appears later is found by a slow poll.
     client = DBOSClient(system_database_engine=engine, application_name=APPLICATION)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import shutil
 import socket
+import ssl
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -40,6 +41,8 @@ from tests.waiting import until
 PASSWORD = "correct horse battery"
 COPYHOLD = (sys.executable, "-m", "cli.main")
 COMMAND_ENDS_IN_S = 120.0
+NO_TLS = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+"""For clients: it trusts nobody, and is there at once. One that knows the world's authorities is 24 ms of processor."""
 STAYING = {"up", "demo"}
 """They leave processes behind, which are known by how they were started."""
 
@@ -161,7 +164,7 @@ class PlatformUnderTest:
         headers = {"Host": host, **headers}
         if key is not None:
             headers["Authorization"] = f"Bearer {key}"
-        client = httpx.Client(base_url=self.url, headers=headers, timeout=30)
+        client = httpx.Client(base_url=self.url, headers=headers, timeout=30, verify=NO_TLS)
         self._clients.append(client)
         return client
 

@@ -41,9 +41,9 @@ def mended(patient: Patient, *, yes: bool = True, planned: Sequence[Repair] | No
         return list(repairing.repair(tools, todo, yes=yes))
 
 
-def mend(patient: Patient, *, yes: bool = True) -> None:
+def mend(patient: Patient, *, yes: bool = True, planned: Sequence[Repair] | None = None) -> None:
     """Do what is planned; all of it works."""
-    outcomes = mended(patient, yes=yes)
+    outcomes = mended(patient, yes=yes, planned=planned)
     assert outcomes
     assert [outcome.left for outcome in outcomes] == [None] * len(outcomes), outcomes
 

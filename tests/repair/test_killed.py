@@ -54,8 +54,8 @@ def test_killed_at_any_statement_it_is_ended_by_the_next(patient: Patient) -> No
         killed = killed_as_service_user(
             patient.platform.data, repair_until_statement, patient.platform.settings, number
         )
-        if repairs(patient):
-            mend(patient)
+        if left := repairs(patient):
+            mend(patient, planned=left)
         assert_well(patient)
         number += STRIDE
     assert number > 10 * STRIDE

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import httpx
 
-from tests.platform_under_test import PlatformUnderTest, TenantUnderTest
+from tests.platform_under_test import NO_TLS, PlatformUnderTest, TenantUnderTest
 from tests.routing.wire import Wire
 from tests.waiting import until
 
@@ -84,6 +84,6 @@ class Api:
     def _listens(self, process: subprocess.Popen[bytes]) -> bool:
         assert process.poll() is None, (self.snapshot.parent / "log").read_text()
         try:
-            return httpx.get(f"http://127.0.0.1:{self.port}/healthz").status_code < 500
+            return httpx.get(f"http://127.0.0.1:{self.port}/healthz", verify=NO_TLS).status_code < 500
         except httpx.TransportError:
             return False

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 import httpx
 
-from tests.platform_under_test import TenantUnderTest
+from tests.platform_under_test import NO_TLS, TenantUnderTest
 from tests.waiting import until
 
 PAUSE_S = 0.3
@@ -32,7 +32,8 @@ class Client:
     def run(self, stopping: threading.Event) -> None:
         """Until it is to stop."""
         headers = {"Host": self.tenant.host, "Authorization": f"Bearer {self.tenant.key}"}
-        with httpx.Client(base_url=self.tenant.platform.url, headers=headers, timeout=PATIENCE_S) as http:
+        url = self.tenant.platform.url
+        with httpx.Client(base_url=url, headers=headers, timeout=PATIENCE_S, verify=NO_TLS) as http:
             while not stopping.wait(PAUSE_S):
                 self._write(http)
 

@@ -14,7 +14,7 @@ import httpx
 import pytest
 
 from tests.moves.whole.witness import APP, HEADER
-from tests.platform_under_test import TenantUnderTest
+from tests.platform_under_test import NO_TLS, TenantUnderTest
 from tests.waiting import until
 
 CLIENTS = 3
@@ -96,7 +96,7 @@ def traffic_of(tenant: TenantUnderTest, clients: int = CLIENTS) -> Iterator[Traf
 
     def write() -> None:
         headers = {"Host": tenant.host, "Authorization": f"Bearer {tenant.key}"}
-        with httpx.Client(base_url=tenant.platform.url, headers=headers, timeout=30) as client:
+        with httpx.Client(base_url=tenant.platform.url, headers=headers, timeout=30, verify=NO_TLS) as client:
             number = 0
             while not stopping.wait(PAUSE_S):
                 traffic.write(client, number)
