@@ -12,7 +12,11 @@ import pytest
 from hypothesis import HealthCheck, settings
 from xdist.scheduler import LoadFileScheduling
 
-from tests.platform_under_test import PlatformUnderTest, TenantUnderTest, running_platform
+# What a test's own assertions tell when they fail, those of modules that it uses tell as well.
+HERE = Path(__file__).parent
+pytest.register_assert_rewrite(*(f"tests.{each.stem}" for each in HERE.iterdir() if each.suffix in ("", ".py")))
+
+from tests.platform_under_test import PlatformUnderTest, TenantUnderTest, running_platform  # noqa: E402 - just now
 
 # Tests send them to what they start. Whoever runs them in a shell's background, or by nohup, has one of them ignored,
 # and children inherit that.
@@ -74,7 +78,6 @@ for alone.
 """
 OF_THEIR_OWN = {"breakable", "far", "made_once", "own_platform", "patient", "shop", "stocked", "town", "whole_fleet"}
 """Fixtures that start such a platform, which takes a core for ten seconds: whatever needs one is slow."""
-HERE = Path(__file__).parent
 
 
 def _unit_of(path: Path) -> tuple[int, str]:

@@ -51,12 +51,16 @@ class Client:
             self.unclean.append(f"{answer.status_code} {answer.text}")
 
     def assert_nothing_lost(self) -> None:
-        """What it was promised is there, once; it was refused in no other way than with a word when to come back."""
+        """What it was promised is there, once; it was refused in no other way than with a word when to come back.
+
+        It may go on writing: what it is promised after the look is not looked for.
+        """
         assert self.unclean == []
+        promised = self.promised.copy()
         with self.tenant.platform.home_of(self.tenant) as home:
             rows = home.execute("SELECT id::text FROM conversations WHERE tenant_id = %s", [self.tenant.id]).fetchall()
         there = [row for (row,) in rows]
-        assert self.promised - set(there) == set()
+        assert promised - set(there) == set()
         assert len(there) == len(set(there))
 
 
