@@ -27,6 +27,8 @@ from tests.waiting import until
 pytestmark = pytest.mark.slow
 SUBJECT = warm.subject_of(NAME)
 SOME = ("--models", "silo", "--capacity", "1", "--label", "only-acme")
+GIVEN_UP_WITHIN_S = 120
+"""A call that AWS refuses for the moment: eight tries, with up to 52 s of pauses between them."""
 
 
 @pytest.fixture(scope="module")
@@ -249,7 +251,7 @@ def test_aws_that_refuses_is_told_and_gone_on_with(house: RdsHouse) -> None:
     house.fake.will_be("creating", "available")
     house.fake.will_refuse("DescribeDBInstances", "Throttling", times=1000)
     workflow = wish(house)
-    assert wait_until_ended(house.platform, workflow) == workflow_records.FAILED
+    assert wait_until_ended(house.platform, workflow, GIVEN_UP_WITHIN_S) == workflow_records.FAILED
     assert "(Throttling)" in str(state_of(house.platform, workflow)[1])
     house.fake.refusals.clear()
     house.fake.will_refuse("CreateDBInstance", "AccessDenied")
