@@ -13,8 +13,8 @@ from pathlib import Path
 
 import httpx
 
-from cli.options import as_typed
 from control_plane.domain.errors import CopyholdError
+from provisioning.commands import as_typed
 from provisioning.layout import Layout
 
 FIRST_REVISION = "0001"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from pathlib import Path
 from typing import Annotated
 
@@ -29,8 +28,3 @@ def data_folder(data: Path | None) -> Path:
     Where it really is: behind a link out of a closed folder the platform's user can reach it, through the link not.
     """
     return (data or DEFAULT_DATA).expanduser().resolve()
-
-
-def as_typed(command: str, data: Path | None) -> str:
-    """The command with its data folder, ready to be typed into a shell: a folder's name may have blanks."""
-    return command + (f" --data {shlex.quote(str(data))}" if data else "")

@@ -15,7 +15,7 @@ from sqlalchemy import Engine
 from sqlalchemy.exc import ProgrammingError
 
 from cli.actor import acting_person
-from cli.options import as_typed, data_folder
+from cli.options import data_folder
 from cli.supervisor.privileges import drop_to_owner
 from control_plane.domain.errors import SetupError, UnavailableError
 from control_plane.doors import Doors
@@ -24,6 +24,7 @@ from control_plane.registry.engine import ControlDatabaseError, control_engine
 from control_plane.routing.seam import TenantApp, load_tenant_app
 from control_plane.settings import Settings
 from control_plane.stores.master_keys import open_keyring
+from provisioning.commands import as_typed
 from provisioning.layout import Layout
 from provisioning.pooler.errors import PoolerDownError
 

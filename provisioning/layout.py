@@ -17,6 +17,7 @@ from types import MappingProxyType
 from control_plane.domain.errors import SetupError
 from control_plane.settings import Settings
 from control_plane.stores.master_keys import KmsFile
+from provisioning.commands import as_typed
 from provisioning.files import write_atomically, write_once
 from provisioning.providers.base import ServerAddress
 from provisioning.providers.local import ClusterShape, LocalProvider
@@ -267,10 +268,11 @@ class Layout:
             return
         if self.master_key.exists():
             if kms is not None:
+                taking = shlex.join(
+                    ("copyhold", "master-key", "new", str(self.master_key_kms), "--kms", kms, "--with-current")
+                )
                 raise SetupError(
-                    f"the master key is in {self.master_key}; take it along first: "
-                    f"copyhold master-key new {shlex.quote(str(self.master_key_kms))} --kms {kms} --with-current "
-                    f"--data {shlex.quote(str(self.data))}"
+                    f"the master key is in {self.master_key}; take it along first: {as_typed(taking, self.data)}"
                 )
             return
         if any((self.servers / name).exists() for name in SERVERS):
@@ -310,7 +312,7 @@ def _read(file: Path) -> Mapping[str, object]:
         content = json.loads(file.read_text())
     except (FileNotFoundError, NotADirectoryError) as error:
         raise NoPlatformError(
-            f"there is no platform in {file.parent}; `copyhold up --data {shlex.quote(str(file.parent))}` makes one"
+            f"there is no platform in {file.parent}; `{as_typed('copyhold up', file.parent)}` makes one"
         ) from error
     except ValueError as error:
         raise ForeignFolderError(f"{file} is damaged: {error}") from error

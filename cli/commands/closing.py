@@ -12,7 +12,7 @@ import typer
 from cli import following, output
 from cli.commands.tenant import STEPS, TenantArgument, follow, leaving_it_alone
 from cli.durations import parse_duration
-from cli.options import DataOption, JsonOption, as_typed
+from cli.options import DataOption, JsonOption
 from cli.showing import tenant_shown
 from cli.wiring import Platform, open_platform
 from control_plane.domain.errors import UsageError
@@ -23,6 +23,7 @@ from control_plane.registry.tables import ExportRow
 from control_plane.registry.workflows import EXPORT
 from control_plane.tenants import closing, exporting
 from control_plane.tenants.closing import AT_ONCE, GRACE
+from provisioning.commands import as_typed
 from provisioning.exports import manifest
 
 EXPORT_WAIT_S = 24 * 3600.0

@@ -9,7 +9,8 @@ from typing import Annotated
 
 import typer
 
-from cli.options import DataOption, as_typed
+from cli.options import DataOption
+from provisioning.commands import as_typed
 
 DEMO_DATA = Path(".demo")
 DEMO_PORT = 8080

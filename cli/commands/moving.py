@@ -15,7 +15,7 @@ from cli import output
 from cli.commands.tenant import TenantArgument, leaving_it_alone
 from cli.durations import parse_duration
 from cli.moving import MoveShown, changes, filling, refuse_unless, shown
-from cli.options import DataOption, JsonOption, as_typed
+from cli.options import DataOption, JsonOption
 from cli.wiring import Platform, open_platform
 from control_plane.domain.errors import UsageError
 from control_plane.domain.moving import Phase, Recipe
@@ -24,6 +24,7 @@ from control_plane.registry import moves as registry
 from control_plane.registry import tenants
 from control_plane.registry.engine import transaction
 from control_plane.tenants import moving
+from provisioning.commands import as_typed
 
 LISTED = 50
 ENDS = {

@@ -13,7 +13,7 @@ from cli import output
 from cli.commands.tenant import leaving_it_alone
 from cli.durations import parse_duration
 from cli.following import GaveUpError
-from cli.options import DataOption, JsonOption, as_typed
+from cli.options import DataOption, JsonOption
 from cli.relocating import RunShown, follow, outlook_shown, print_outlook, run_shown
 from cli.wiring import Platform, open_platform
 from control_plane.domain.errors import UsageError
@@ -24,6 +24,7 @@ from control_plane.registry.move_runs import CANCELLED, DRAIN
 from control_plane.tenants import relocating
 from control_plane.tenants.joining import LOCAL
 from control_plane.tenants.relocating import Outlook, Pace
+from provisioning.commands import as_typed
 from provisioning.measuring import measure_all
 
 STAYS_NAMED = 5

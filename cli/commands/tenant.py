@@ -13,7 +13,7 @@ import typer
 from cli import following, onboarding, output, placements
 from cli.following import NotYetError
 from cli.loading import command_group
-from cli.options import DataOption, JsonOption, as_typed
+from cli.options import DataOption, JsonOption
 from cli.showing import TenantInList, TenantShown, home_in_line, in_list, tenant_shown, workflow_in_line
 from cli.wiring import Platform, open_platform
 from control_plane.domain.errors import UsageError
@@ -26,6 +26,7 @@ from control_plane.tenants import retrying, rotating, service
 from control_plane.tenants.labels import change_labels, checked_label
 from control_plane.tenants.service import OwnerWish, TenantWish
 from provisioning import steps
+from provisioning.commands import as_typed
 
 STEPS = {kind: len(sequence) for kind, sequence in steps.SEQUENCES.items()}
 INTERRUPTED = 130

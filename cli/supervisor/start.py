@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from cli.options import as_typed
 from cli.supervisor import leftovers, preflight, privileges, tools
 from cli.supervisor.lock import PlatformLock
 from cli.supervisor.platform import Bootstrap, Processes, ever_started, make_servers, steps
@@ -13,6 +12,7 @@ from cli.supervisor.report import BackgroundReport, TerminalReport, go_to_backgr
 from cli.supervisor.signals import Signals, StopRequested
 from cli.supervisor.supervise import Supervisor
 from control_plane.domain.errors import CopyholdError, SetupError
+from provisioning.commands import as_typed
 from provisioning.layout import Layout
 
 

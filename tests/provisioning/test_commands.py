@@ -1,4 +1,4 @@
-"""What commands share: a command that is told is one that can be typed."""
+"""A command that is told is one that can be typed."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from cli.options import as_typed
+from provisioning.commands import as_typed
 
 REBALANCE = "copyhold server rebalance"
 
