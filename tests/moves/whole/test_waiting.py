@@ -25,8 +25,8 @@ from tests.waiting import until
 
 pytestmark = pytest.mark.slow
 
-HEARD_WITHIN_S = 30.0
-"""Whoever waits for a lock asks every five seconds whether to go on; what was begun is then taken back."""
+HEARD_WITHIN_S = 10.0
+"""Whoever waits for a lock asks every five seconds whether to go on."""
 OPEN_FOR_S = 4.0
 """Long enough for some tries to freeze the tenant."""
 IN_THE_WAY = re.compile(r"^waits for process \d+ of pool_\d, idle in transaction, for \d+\.\d s")
