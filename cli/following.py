@@ -6,30 +6,13 @@ import time
 from collections.abc import Callable
 from uuid import UUID
 
+from cli.waiting import SILENCE_S, WAIT_S, GaveUpError, NotYetError, pause
 from cli.wiring import Platform
-from control_plane.domain.errors import CopyholdError, UnavailableError
 from control_plane.registry import progress, tenants, workflow_records
 from control_plane.registry.engine import transaction
 from control_plane.registry.tables import ProgressRow, TenantRow, WorkflowRow
 from control_plane.registry.workflow_records import UNENDED
 from control_plane.registry.workflows import EXPORT, ROTATE
-
-POLL_S = 0.05
-SILENCE_S = 5.0
-"""After this long without a step, whoever waits is told that the worker may be down."""
-WAIT_S = 120.0
-
-
-class GaveUpError(CopyholdError):
-    """The workflow ended before all was done."""
-
-    code = "workflow_failed"
-
-
-class NotYetError(UnavailableError):
-    """It is not done yet, and goes on."""
-
-    code = "not_yet"
 
 
 def follow(
@@ -67,7 +50,7 @@ def follow(
         if not warned and now - silent_since > SILENCE_S:
             on_silence(now - silent_since)
             warned = True
-        time.sleep(POLL_S)
+        pause()
 
 
 def _what_then(kind: str, slug: str) -> str:

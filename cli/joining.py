@@ -6,11 +6,12 @@ import os
 import sys
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from cli.following import POLL_S, WAIT_S, GaveUpError, NotYetError
+from cli.waiting import WAIT_S, GaveUpError, NotYetError, leaving_it_alone, pause
 from cli.wiring import Platform
 from control_plane import audit
 from control_plane.domain.errors import CopyholdError, NotFoundError, UsageError
@@ -22,6 +23,7 @@ from control_plane.registry.engine import transaction
 from control_plane.registry.tables import ProgressRow
 from control_plane.tenants import joining
 from provisioning.catalogues import is_shared
+from provisioning.commands import as_typed
 from provisioning.providers.existing import statements
 from provisioning.providers.existing.address import Address
 from provisioning.providers.existing.examine import Access, examine
@@ -188,7 +190,12 @@ def await_end(platform: Platform, workflow_id: str, on_step: Tell, *, wait_s: fl
             raise GaveUpError(error)
         if time.monotonic() > deadline:
             raise NotYetError(f"not done after {wait_s:.0f} s; it goes on as soon as a worker can")
-        time.sleep(POLL_S)
+        pause()
+
+
+def waiting_for(name: str, data: Path | None) -> AbstractContextManager[None]:
+    """For the time that a command waits for what is done to a server: who stops waiting is told how to look at it."""
+    return leaving_it_alone(as_typed(f"copyhold server show {name}", data))
 
 
 def known_access(platform: Platform, address: Address) -> tuple[str, str] | None:

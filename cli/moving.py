@@ -13,7 +13,7 @@ from uuid import UUID
 from sqlalchemy.orm import Session
 
 from cli import output
-from cli.following import POLL_S, SILENCE_S, GaveUpError, NotYetError
+from cli.waiting import SILENCE_S, GaveUpError, NotYetError, pause
 from cli.wiring import Platform
 from control_plane.domain.moving import MOVING, Phase
 from control_plane.registry import moves
@@ -109,7 +109,7 @@ def changes(platform: Platform, move_id: UUID, *, wait_s: float = WAIT_S) -> Ite
             return
         if time.monotonic() - began > wait_s:
             raise NotYetError(f"not done after {wait_s:.0f} s; it goes on as soon as a worker can")
-        time.sleep(POLL_S)
+        pause()
 
 
 def refuse_unless(move: MoveShown, wanted: Collection[Phase]) -> None:

@@ -12,8 +12,8 @@ from sqlalchemy.orm import Session
 
 from cli import output
 from cli.commands.places import in_bytes
-from cli.following import SILENCE_S
 from cli.moving import MoveShown, filling, shown
+from cli.waiting import SILENCE_S, pause
 from cli.wiring import Platform
 from control_plane.domain.moving import Phase
 from control_plane.domain.relocation import seconds_for
@@ -161,7 +161,8 @@ def new_line(told: dict[str, str], tenant: str, move: MoveShown) -> str | None:
 def _changes(platform: Platform, run_id: UUID) -> Iterator[tuple[RunShown, list[tuple[str, MoveShown]]]]:
     """The run whenever something has changed, with those of its moves that have."""
     seen: dict[str, MoveShown] = {}
-    since, told = time.monotonic(), None
+    since = time.monotonic()
+    told: str | None = ""
     while True:
         with transaction(platform.engine) as session:
             run = run_shown(session, move_runs.get(session, run_id))
@@ -175,7 +176,7 @@ def _changes(platform: Platform, run_id: UUID) -> Iterator[tuple[RunShown, list[
             output.note(f"waits: {told}" if told else "nothing happens: is a worker running?")
         if run["state"] != OPEN:
             return
-        time.sleep(POLL_S)
+        pause(POLL_S)
 
 
 def _line(tenant: str, move: MoveShown) -> str | None:

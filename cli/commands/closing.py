@@ -10,10 +10,11 @@ from uuid import UUID
 import typer
 
 from cli import following, output
-from cli.commands.tenant import STEPS, TenantArgument, follow, leaving_it_alone
+from cli.commands.tenant import STEPS, TenantArgument, follow
 from cli.durations import parse_duration
 from cli.options import DataOption, JsonOption
 from cli.showing import tenant_shown
+from cli.waiting import leaving_it_alone
 from cli.wiring import Platform, open_platform
 from control_plane.domain.errors import UsageError
 from control_plane.registry import exports as registry

@@ -36,7 +36,7 @@ def wished(
     return lambda platform: rds_server(platform.settings.rds, name, fields, certificates, **wish)
 
 
-def add(platform: Platform, wish: Server, *, dry_run: bool, as_json: bool) -> None:
+def add(platform: Platform, wish: Server, data: Path | None, *, dry_run: bool, as_json: bool) -> None:
     """Make an instance and take it in, or say what would be made."""
     if dry_run:
         _say_what_would_be(platform, wish, as_json)
@@ -45,7 +45,8 @@ def add(platform: Platform, wish: Server, *, dry_run: bool, as_json: bool) -> No
     if workflow is not None:
         if not as_json:
             output.say("AWS takes 5 to 30 minutes; the worker goes on without this command")
-        joining.await_end(platform, workflow, teller(as_json), wait_s=patience_s(platform))
+        with joining.waiting_for(wish.name, data):
+            joining.await_end(platform, workflow, teller(as_json), wait_s=patience_s(platform))
     if as_json:
         output.print_json({"server": wish.name, "added": workflow is not None, "workflow": workflow})
     else:

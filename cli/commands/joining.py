@@ -10,10 +10,10 @@ import typer
 from cli import joining, output
 from cli.commands import instances
 from cli.commands.instances import ShapeOption
-from cli.following import WAIT_S
 from cli.instances import seen
 from cli.joining import Examined
 from cli.options import DataOption, JsonOption
+from cli.waiting import WAIT_S
 from cli.wiring import Platform, open_platform
 from control_plane.domain.errors import UsageError
 from control_plane.domain.server import Server, ServerStatus
@@ -123,7 +123,7 @@ def add(
         wanted |= {"labels": tuple(label or ()), "accepts_open_catalogue": accept_open_catalogue}
         made = instances.wished(name, shape, ca, address, wanted)
         with open_platform(data) as platform:
-            instances.add(platform, made(platform), dry_run=dry_run, as_json=as_json)
+            instances.add(platform, made(platform), data, dry_run=dry_run, as_json=as_json)
         return
     if provider != EXISTING:
         raise UsageError(f"there is no provider {provider!r} to add a server with: {EXISTING} or {RDS}")
@@ -155,7 +155,7 @@ def add(
         if dry_run:
             _say_what_would_be(wish, examined, as_json)
             return
-        _add(platform, wish, examined, password, as_json)
+        _add(platform, wish, examined, password, data, as_json)
 
 
 def remove(
@@ -199,9 +199,9 @@ def remove(
             raise UsageError(f"say --yes if that is meant; on {name} go: {said}")
         instances.check_confirmed(instance, confirm, snapshot=snapshot)
         workflow = joining.remove(platform, name, confirm=confirm, snapshot=snapshot)
-        joining.await_end(
-            platform, workflow, instances.teller(as_json), wait_s=instances.patience_s(platform) if ends else WAIT_S
-        )
+        patience_s = instances.patience_s(platform) if ends else WAIT_S
+        with joining.waiting_for(name, data):
+            joining.await_end(platform, workflow, instances.teller(as_json), wait_s=patience_s)
         left = joining.left_behind(platform, name)
     if as_json:
         output.print_json({"server": name, "dropped": goes, "left": left})
@@ -211,10 +211,11 @@ def remove(
         output.say(f"left there: {', '.join(left)}; its superuser drops them: {'; '.join(map(_drop, left))}")
 
 
-def _add(platform: Platform, wish: Server, examined: Examined, password: str, as_json: bool) -> None:
+def _add(platform: Platform, wish: Server, examined: Examined, password: str, data: Path | None, as_json: bool) -> None:
     workflow = joining.add(platform, wish, examined, password)
     if workflow is not None:
-        joining.await_end(platform, workflow, instances.teller(as_json))
+        with joining.waiting_for(wish.name, data):
+            joining.await_end(platform, workflow, instances.teller(as_json))
     if as_json:
         output.print_json({"server": wish.name, "added": workflow is not None, "workflow": workflow})
     else:

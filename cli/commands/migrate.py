@@ -11,9 +11,10 @@ import typer
 from cli import fleet, output
 from cli.commands import revisions
 from cli.fleet import FleetShown, ReportShown, RunDetails, RunShown
+from cli.interrupts import INTERRUPTED
 from cli.loading import command_group
 from cli.migrating import options
-from cli.migrating.following import STOPPED, Run, followed
+from cli.migrating.following import Run, followed
 from cli.options import DataOption, JsonOption
 from cli.wiring import Platform, open_platform
 from control_plane.domain.errors import UsageError
@@ -259,7 +260,7 @@ def _ended(report: Report, wanted: str, as_json: bool) -> None:
     else:
         _print_report(shown)
     if report.reason == STOPPED_BY_SOMEBODY:
-        raise typer.Exit(STOPPED)
+        raise typer.Exit(INTERRUPTED)
     if report.failed or report.reason:
         raise typer.Exit(1)
 

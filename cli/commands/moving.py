@@ -12,10 +12,11 @@ from uuid import UUID
 import typer
 
 from cli import output
-from cli.commands.tenant import TenantArgument, leaving_it_alone
+from cli.commands.tenant import TenantArgument
 from cli.durations import parse_duration
 from cli.moving import MoveShown, changes, filling, refuse_unless, shown
 from cli.options import DataOption, JsonOption
+from cli.waiting import leaving_it_alone
 from cli.wiring import Platform, open_platform
 from control_plane.domain.errors import UsageError
 from control_plane.domain.moving import Phase, Recipe

@@ -13,8 +13,9 @@ import psycopg
 import typer
 
 from cli import output
-from cli.following import POLL_S, WAIT_S, GaveUpError, NotYetError
+from cli.joining import waiting_for
 from cli.options import DataOption, JsonOption
+from cli.waiting import WAIT_S, GaveUpError, NotYetError, pause
 from cli.wiring import Platform, open_platform
 from control_plane.domain.errors import UsageError
 from control_plane.domain.server import ACCEPTED
@@ -61,7 +62,8 @@ def grow(
     with open_platform(data) as platform:
         building = begin_growing(platform, name, model, to)
         if wait:
-            await_ready(platform, building)
+            with waiting_for(name, data):
+                await_ready(platform, building)
     if as_json:
         output.print_json({"server": name, "databases": [database for _, database in building]})
     elif building:
@@ -207,7 +209,7 @@ def await_ready(platform: Platform, building: Sequence[tuple[UUID, str]], *, wai
         while not _ready(platform, database_id, name):
             if time.monotonic() > deadline:
                 raise NotYetError(f"{name} is not ready after {wait_s:.0f} s; it goes on as soon as a worker can")
-            time.sleep(POLL_S)
+            pause()
 
 
 def bytes_of(size: str) -> int | None:

@@ -10,11 +10,10 @@ from uuid import UUID
 import typer
 
 from cli import output
-from cli.commands.tenant import leaving_it_alone
 from cli.durations import parse_duration
-from cli.following import GaveUpError
 from cli.options import DataOption, JsonOption
 from cli.relocating import RunShown, follow, outlook_shown, print_outlook, run_shown
+from cli.waiting import GaveUpError, leaving_it_alone
 from cli.wiring import Platform, open_platform
 from control_plane.domain.errors import UsageError
 from control_plane.domain.server import ServerStatus

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from cli import following, onboarding, output, placements
-from cli.following import NotYetError
 from cli.loading import command_group
 from cli.options import DataOption, JsonOption
 from cli.showing import TenantInList, TenantShown, home_in_line, in_list, tenant_shown, workflow_in_line
+from cli.waiting import leaving_it_alone
 from cli.wiring import Platform, open_platform
 from control_plane.domain.errors import UsageError
 from control_plane.domain.tenant import Model, Plan, Status
@@ -29,8 +28,6 @@ from provisioning import steps
 from provisioning.commands import as_typed
 
 STEPS = {kind: len(sequence) for kind, sequence in steps.SEQUENCES.items()}
-INTERRUPTED = 130
-"""What shells say of a command that ctrl-C ended."""
 
 app = command_group()
 
@@ -312,18 +309,6 @@ def follow(platform: Platform, tenant: str, workflow_id: str, data: Path | None,
 def _workflow_of(row: TenantRow) -> str:
     assert row.workflow_id is not None
     return row.workflow_id
-
-
-@contextmanager
-def leaving_it_alone(looking: str) -> Iterator[None]:
-    """Whoever stops waiting is told that the work goes on, and by which command to look at it."""
-    try:
-        yield
-    except KeyboardInterrupt as error:
-        output.note(f"it goes on without you; see how far it is: {looking}")
-        raise typer.Exit(INTERRUPTED) from error
-    except NotYetError as error:
-        raise NotYetError(f"{error.message}; see how far it is: {looking}") from error
 
 
 def _show_command(tenant: str, data: Path | None) -> str:

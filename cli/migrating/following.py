@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import os
-import signal
 import sys
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from types import FrameType
+from signal import SIGINT, SIGTERM
 from typing import TYPE_CHECKING
 
 import typer
 
 from cli import fleet, output
+from cli.interrupts import held
 from cli.wiring import Platform
 from migrations.fleet.crew import Outcome
 from migrations.fleet.events import Began, Event, Hands, Report, WaveBegan, WaveEnded
@@ -23,8 +22,6 @@ from provisioning.probing import prober
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
-STOPPED = 130
-"""What shells say of a command that ctrl-C ended."""
 Run = Callable[[Hands], Report]
 Watch = Callable[[Event], None]
 
@@ -42,19 +39,12 @@ def _stopping() -> Iterator[threading.Event]:
     """Set by ctrl-C and SIGTERM; a second one ends the command at once."""
     stop = threading.Event()
 
-    def ask(_number: int, _frame: FrameType | None) -> None:
-        if stop.is_set():
-            # As a kill would: whoever goes on looks where the targets are. Threads that wait could not be told.
-            os._exit(STOPPED)
+    def ask() -> None:
         stop.set()
         output.note("stopping: what is in flight is finished, nothing else begins (again: stop at once)")
 
-    before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
+    with held(SIGINT, SIGTERM, at_first=ask):
         yield stop
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def _asked(wave: int) -> bool:

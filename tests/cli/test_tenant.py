@@ -12,6 +12,7 @@ import pytest
 from cli import following
 from cli.commands import plans
 from cli.commands import tenant as commands
+from cli.waiting import NotYetError
 from cli.wiring import Platform
 from control_plane import audit
 from control_plane.domain.tenant import Plan, Status
@@ -336,7 +337,7 @@ def test_a_list_can_be_of_one_status(opened: Platform, company: TenantUnderTest)
 
 @pytest.mark.slow
 def test_waiting_ends_for_work_that_nobody_takes(opened: Platform, company: TenantUnderTest) -> None:
-    with pytest.raises(following.NotYetError, match="it goes on as soon as a worker can"):
+    with pytest.raises(NotYetError, match="it goes on as soon as a worker can"):
         following.follow(
             opened, company.id, "provision/nobody/takes-this", 9, lambda _: None, lambda _: None, wait_s=0.1
         )
