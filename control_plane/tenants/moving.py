@@ -24,7 +24,7 @@ from control_plane.domain.tenant import Model, Plan, Status
 from control_plane.registry import fleet, moves, placing, servers, tenants, workflow_records
 from control_plane.registry.tables import DatabaseRow, HomeRow, MoveRow, RouteRow, TargetRow, TenantRow
 from control_plane.registry.workflow_records import UNENDED
-from control_plane.registry.workflows import MOVE, MOVE_BACK, RESUME, ROTATE, SUSPEND, TIDY_MOVE, Workflows, kind_of
+from control_plane.registry.workflows import MOVE, MOVE_BACK, RESUME, ROTATE, SUSPEND, TIDY_MOVE, Workflows
 from control_plane.tenants.rotating import login_changes
 
 UNDO_WINDOW = timedelta(hours=1)
@@ -285,7 +285,7 @@ def _refuse_unless_movable(session: Session, tenant: TenantRow) -> None:
     if row is not None:
         raise NotMovableError(f"{tenant.slug!r} is moved already: {_about(row)}")
     _refuse_unless_settled(tenant)
-    _refuse_while_unended(session, tenant)
+    _refuse_while_let_in(session, tenant)
 
 
 def _refuse_unless_settled(tenant: TenantRow) -> None:
@@ -294,14 +294,14 @@ def _refuse_unless_settled(tenant: TenantRow) -> None:
 
 
 def _refuse_while_let_in(session: Session, tenant: TenantRow) -> None:
-    """Of one that is active the move that has brought it there may be on record as unended for a moment."""
-    if Status(tenant.status) is Status.SUSPENDED and kind_of(tenant.workflow_id) in {SUSPEND, RESUME}:
-        _refuse_while_unended(session, tenant)
+    """While its fence is about to be set.
 
-
-def _refuse_while_unended(session: Session, tenant: TenantRow) -> None:
-    record = workflow_records.find(session, tenant.workflow_id) if tenant.workflow_id else None
-    if record is not None and record.state in UNENDED:
+    Of one that is active nothing is left to do: what has made it so may be on record as unended for a moment.
+    """
+    if tenant.workflow_id is None or Status(tenant.status) is not Status.SUSPENDED:
+        return
+    record = workflow_records.find(session, tenant.workflow_id)
+    if record is not None and record.kind in {SUSPEND, RESUME} and record.state in UNENDED:
         raise NotMovableError(f"its {record.kind} has not come to its end: try again in a moment")
 
 

@@ -172,6 +172,14 @@ async def test_a_tenant_that_is_being_let_in_again_is_not_moved_before_it_is(fre
     assert "its resume has not come to its end" in answer.json()["detail"]
 
 
+async def test_who_is_active_is_moved_though_what_has_made_it_so_is_on_record_as_unended(fresh: ControlPlane) -> None:
+    tenant = await fresh.active_tenant()
+    with transaction(fresh.engine) as session:
+        assert workflow_records.get(session, str(tenant.workflow_id)).state in workflow_records.UNENDED
+    answer = await fresh.staff().post(f"/admin/tenants/{tenant.slug}/moves", json={"model": "silo"})
+    assert answer.status_code == 202, answer.text
+
+
 async def test_what_would_keep_a_move_from_being_begun_is_known_before(fresh: ControlPlane) -> None:
     """All of it at once, and nothing is changed by asking."""
     tenant = await settled(fresh)
