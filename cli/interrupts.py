@@ -39,14 +39,17 @@ class Held:
 @contextmanager
 def held(*numbers: signal.Signals, at_first: Callable[[], None] = lambda: None) -> Iterator[None]:
     """For the length of the block these signals interrupt nothing. The first calls `at_first`, a second one ends the
-    command at once.
+    command at once. One that the command was started to ignore, as what runs in the background of a script is, it does.
     """
     handler = Held(at_first)
-    before = {number: signal.signal(number, handler) for number in numbers}
+    before = {number: signal.getsignal(number) for number in numbers}
+    heard = {number: earlier for number, earlier in before.items() if earlier is not signal.SIG_IGN}
+    for number in heard:
+        signal.signal(number, handler)
     try:
         yield
     finally:
-        for number, earlier in before.items():
+        for number, earlier in heard.items():
             signal.signal(number, earlier)
 
 

@@ -114,6 +114,17 @@ def test_before_and_after_it_does_what_it_did() -> None:
         press()
 
 
+def test_a_command_in_the_background_of_a_script_goes_on(capsys: pytest.CaptureFixture[str]) -> None:
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        with leaving_it_alone("copyhold look"):
+            press()
+            pause()
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert capsys.readouterr().err == ""
+
+
 def hang() -> None:
     """A command whose look does not come back."""
     with leaving_it_alone("copyhold look"):
