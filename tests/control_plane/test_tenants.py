@@ -99,7 +99,7 @@ async def test_the_details_tell_all_that_the_roll_knows(fresh: ControlPlane) -> 
     revoked = (await ops.post("/admin/tenants/acme/keys", json={"name": "old"})).json()
     await ops.post("/admin/tenants/acme/keys", json={"name": "new"})
     await ops.delete(f"/admin/keys/{revoked['id']}")
-    await ops.put("/admin/tenants/acme/plan", json={"plan": "enterprise"})
+    await ops.put("/admin/tenants/acme/plan", json={"plan": "enterprise", "move": False})
     with transaction(fresh.engine) as session:
         progress.record(session, str(tenant.workflow_id), 0, "choose_home", 12)
     by_slug = (await ops.get("/admin/tenants/acme")).json()
