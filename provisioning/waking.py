@@ -16,8 +16,11 @@ from dbos import DBOS, Queue
 from dbos._queue import queue_worker_thread
 
 AGAIN_S = 1.0
-FREED_AFTER_S = 0.02
-"""A workflow has its place among those that run at once for so long after its last step: its end is being recorded."""
+FREED_AFTER_S = (0.02, 0.2)
+"""A workflow has its place among those that run at once for so long after its last step: its end is being recorded.
+
+The second is for a machine that has other things to do.
+"""
 
 
 class Bell(threading.Event):
@@ -33,7 +36,8 @@ class Bell(threading.Event):
 
     def ring_soon(self) -> None:
         """Ring when a workflow that has just ended has left its place to another."""
-        threading.Timer(FREED_AFTER_S, self.ring).start()
+        for after_s in FREED_AFTER_S:
+            threading.Timer(after_s, self.ring).start()
 
     def set(self) -> None:
         """Have whoever waits end."""

@@ -63,6 +63,7 @@ def _has_ended(process: int) -> bool:
 def restart(platform: PlatformUnderTest, part: str, how: signal.Signals) -> None:
     """Stop a server or the pooler, and wait until the platform has started it again."""
     before = _process(platform, part)
+    assert before, f"{part} is there"
     os.kill(before, how)
     until(lambda: _process(platform, part) not in (0, before) and _ready(platform, part), what=f"{part} is up again")
 

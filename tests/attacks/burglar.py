@@ -111,13 +111,13 @@ def process_of(connection: Connection) -> int:
 def leave(connection: Connection, pair: Pair, *statements: str, at_last: Sequence[str] = ()) -> int:
     """A visit of the thief that commits what it has done; the server process that it was in.
 
-    What it does `at_last` takes hold of nothing but the commit: time-outs, say.
+    What it does `at_last` comes after the commit, in the same message: a time-out, say, that is to end nothing of it.
     """
     enter(connection, pair.thief)
     for statement in statements:
         ask(connection, statement)
     process = process_of(connection)
-    ask(connection, "; ".join((*at_last, "COMMIT")))
+    ask(connection, "; ".join(("COMMIT", *at_last)))
     return process
 
 

@@ -131,8 +131,8 @@ def test_an_expired_token_is_refused(inside: Connection, pool: Pair) -> None:
 
 
 def test_a_stolen_token_is_worth_nothing_once_its_seconds_are_over(inside: Connection, pool: Pair) -> None:
-    ask(inside, "SELECT 1")  # The pooler has a server connection before the token is made, which lives for 1 to 2 s.
-    stolen = token_for(pool.prey, life_s=2)
+    ask(inside, "SELECT 1")  # The pooler has a server connection before the token is made, which lives for 2 to 3 s.
+    stolen = token_for(pool.prey, life_s=3)
     enter(inside, pool.prey, stolen)
     inside.execute("ROLLBACK")
     # The server's own clock is waited for, in one statement: an entry is good up to and including its last second.

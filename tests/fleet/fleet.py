@@ -147,6 +147,19 @@ class FleetUnderTest:
             query = "SELECT FROM information_schema.columns WHERE table_schema = %s AND column_name = 'last_message_at'"
             return connection.execute(query, [place[1]]).rowcount == 1
 
+    def wait_until_nobody_migrates(self) -> None:
+        """Until no server has a session of a migration's: what it was sent is done by then, or never will be."""
+        sessions = "SELECT FROM pg_stat_activity WHERE usename = 'copyhold_migrator'"
+
+        def nobody() -> bool:
+            for server in {server for server, *_ in self._places()}:
+                with self.platform.superuser(server, "postgres") as connection:
+                    if connection.execute(sessions).rowcount:
+                        return False
+            return True
+
+        until(nobody, what="nobody migrates")
+
     def wait_until_held_up(self, tenant: TenantUnderTest) -> None:
         """Wait until a migration stands before what `held_up` holds."""
         with self.platform.home_of(tenant) as home:

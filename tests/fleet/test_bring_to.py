@@ -126,7 +126,10 @@ def test_a_version_that_did_not_come_is_an_error(tmp_path: Path, scratch: Scratc
 
 
 @pytest.mark.usefixtures("impatient")
-def test_ddl_gives_way_and_tries_again(tmp_path: Path, scratch: Scratch, elsewhere: ThreadPoolExecutor) -> None:
+def test_ddl_gives_way_and_tries_again(
+    tmp_path: Path, scratch: Scratch, elsewhere: ThreadPoolExecutor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(replay, "LOCK_TRIES", 1000)  # until the second one is seen
     written = chain(tmp_path / "chain", execute("CREATE TABLE a (b text)"), execute("ALTER TABLE a ADD c int"))
     scratch.bring_to(written, "0001")
     tries: set[tuple[int, object]] = set()

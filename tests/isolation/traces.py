@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from typing import Any
 
 import psycopg
@@ -21,8 +22,10 @@ def everything(platform: PlatformUnderTest) -> Iterator[tuple[str, bytes]]:
     """Each place with all that is in it."""
     for folder in (platform.layout.logs, platform.layout.snapshot.parent, platform.layout.pooler):
         for file in sorted(folder.rglob("*")):
-            if file.is_file():
-                yield f"{folder.name}/{file.name}", file.read_bytes()
+            # What is written beside its place, to be put there whole, is gone once it is.
+            with suppress(FileNotFoundError):
+                if file.is_file():
+                    yield f"{folder.name}/{file.name}", file.read_bytes()
     yield "redis", b"\n".join(_redis(platform))
     yield "control database", b"\n".join(_rows(platform))
     for path in CONTROL_PATHS:

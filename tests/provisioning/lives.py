@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, ClassVar
@@ -24,7 +24,7 @@ from control_plane.registry import workflows as kinds
 from control_plane.registry.engine import transaction
 from control_plane.registry.servers import READY
 from control_plane.registry.tables import WorkflowRow
-from control_plane.tenants import exporting, foretelling, moving, rotating, service
+from control_plane.tenants import exporting, foretelling, moving, retrying, rotating, service
 from migrations.fleet.chains import HOME
 from provisioning.exports import manifest
 from tests.moves.whole import journeys
@@ -80,6 +80,11 @@ class Life:
         """Have it start; its id."""
         self.workflow_id = newest(self.platform, self.kind, self.wish())
         return self.workflow_id
+
+    def again(self) -> None:
+        """Have it start again once it has failed."""
+        with transaction(self.platform.engine) as session:
+            self.workflow_id = retrying.retry_workflow(session, self.platform.workflows, self.workflow_id, "tests")
 
 
 class _OfATenant(Life):
@@ -278,6 +283,9 @@ class Move(_OfATenant):
         assert journeys.home_of(self.tenant)[0] is not self.model
         assert self.tenant.route.epoch == 2
 
+    def again(self) -> None:
+        self.begin()  # One that has failed ends where it began, and is not gone on with.
+
 
 class MoveBack(Move):
     """What has been done is undone."""
@@ -302,12 +310,20 @@ class TidyMove(MoveBack):
     """What was left is given up."""
 
     kind = kinds.TIDY_MOVE
+    move_id: UUID
 
     def wish(self) -> UUID:
-        move_id = journeys.settle(self.tenant)
+        self.move_id = journeys.settle(self.tenant)
         with transaction(self.platform.engine) as session:
             moving.tidy_due(session, self.platform.workflows, "tests")
-        return move_id
+        # A worker that looks at the same moment begins with it instead, and is not done beginning yet.
+        until(lambda: bool(started(self.platform, self.kind, self.move_id)), what="somebody begins with it")
+        return self.move_id
+
+    def again(self) -> None:
+        failed = self.workflow_id
+        until(lambda: newest(self.platform, self.kind, self.move_id) != failed, what="a worker begins with it again")
+        self.workflow_id = newest(self.platform, self.kind, self.move_id)
 
     def check(self, undisturbed: TenantUnderTest) -> None:
         journeys.assert_one_home(self.tenant, Model.BRIDGE, 2, served=False)
@@ -382,11 +398,16 @@ def _at_work(platform: PlatformUnderTest, tenant_id: UUID) -> bool:
         return workflow_records.get(session, row.workflow_id).state in workflow_records.UNENDED
 
 
-def newest(platform: PlatformUnderTest, kind: str, subject: UUID) -> str:
-    """The id of the workflow of that kind that was started last for it."""
+def started(platform: PlatformUnderTest, kind: str, subject: UUID) -> Sequence[str]:
+    """The ids of the workflows of that kind that were started for it, newest first."""
     query = select(WorkflowRow.id).where(WorkflowRow.kind == kind, WorkflowRow.subject == subject)
     with transaction(platform.engine) as session:
-        return session.scalars(query.order_by(WorkflowRow.started_at.desc(), WorkflowRow.id.desc()).limit(1)).one()
+        return session.scalars(query.order_by(WorkflowRow.started_at.desc(), WorkflowRow.id.desc())).all()
+
+
+def newest(platform: PlatformUnderTest, kind: str, subject: UUID) -> str:
+    """The id of the one that was started last."""
+    return started(platform, kind, subject)[0]
 
 
 def state_of(platform: PlatformUnderTest, workflow_id: str) -> tuple[str, str | None]:

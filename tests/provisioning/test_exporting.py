@@ -28,6 +28,7 @@ from control_plane.domain.tenant import Model, Status
 from control_plane.registry import exports, tenants
 from control_plane.registry.engine import transaction
 from control_plane.registry.tables import ExportRow
+from control_plane.registry.workflow_records import FAILED
 from control_plane.registry.workflows import EXPORT
 from control_plane.tenants import exporting
 from control_plane.tenants.closing import ErasingError
@@ -44,6 +45,7 @@ from tenant_app.tables import Base
 from tests.platform_under_test import PlatformUnderTest, TenantUnderTest
 from tests.provisioning import worker
 from tests.provisioning.erased import MODELS, close, row_of, with_status, with_things
+from tests.provisioning.lives import wait_until_ended
 from tests.provisioning.wishes import NoWorkflows
 from tests.service_user import as_service_user, killed_as_service_user
 from tests.waiting import until
@@ -278,6 +280,7 @@ def test_without_its_last_export_it_is_not_erased(platform: PlatformUnderTest) -
     with platform.home_of(tenant) as home:
         assert home.execute("SELECT count(*) FROM conversations").fetchone() == (4,)
         home.execute("DROP TABLE strange")
+    assert wait_until_ended(platform, str(row_of(tenant).workflow_id)) == FAILED
     close(tenant, platform.workflows, grace=timedelta(0), export=True)
     platform.wait_for(tenant.id, Status.CLOSED)
     assert last_state(tenant) == exports.DONE

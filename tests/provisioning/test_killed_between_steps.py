@@ -22,6 +22,7 @@ from tests.provisioning.halting import AT_THE_END, boundaries
 from tests.provisioning.lives import LIVES, Life, ProvisionAndClose, halt_all, newcomer, state_of, wait_until_ended
 from tests.provisioning.workers import Workers, workers_alone
 from tests.repair.mending import assert_well
+from tests.waiting import until
 
 pytestmark = pytest.mark.slow
 
@@ -115,6 +116,12 @@ class Story:
             cut.life.killed()
         self._look_at_databases_of([cut.life for case, cut in cuts.items() if case.kind == ROTATE])
 
+    def wait_for_another_worker(self, cut: Cut) -> None:
+        """Until one has ended it; what had ended on record before is taken up as well."""
+        workflow_id = cut.life.workflow_id
+        wait_until_ended(self.platform, workflow_id, DEADLINE_S)
+        until(lambda: self.workers.executor_of(workflow_id) != cut.executor, what="another worker has it")
+
     def _look_at_databases_of(self, lives: Sequence[Life]) -> None:
         """Half changed, nothing is wrong with them."""
         databases = {place_of(life.tenant).database for life in lives}
@@ -139,7 +146,7 @@ def story() -> Iterator[Story]:
                 story.halt_and_kill(sort)
             workers.start("survivor")
             for cut in cuts.values():
-                wait_until_ended(platform, cut.life.workflow_id, DEADLINE_S)
+                story.wait_for_another_worker(cut)
             yield story
 
 

@@ -14,7 +14,6 @@ from control_plane.registry.engine import transaction
 from control_plane.registry.tables import ProgressRow
 from control_plane.registry.workflow_records import DONE, FAILED
 from control_plane.registry.workflows import PROVISION
-from control_plane.tenants import retrying
 from provisioning.steps import SEQUENCES
 from tests.doctor.patient import Patient
 from tests.parts import FAST, IMMEDIATE, POOLER, restart
@@ -80,8 +79,7 @@ def gone_on_with(platform: PlatformUnderTest, life: Life) -> None:
     if state == FAILED:
         assert why
         assert "\n" not in why
-        with transaction(platform.engine) as session:
-            life.workflow_id = retrying.retry_workflow(session, platform.workflows, life.workflow_id, "tests")
+        life.again()
 
 
 @pytest.mark.parametrize("seed", [1, 2])

@@ -20,6 +20,7 @@ from provisioning.repair.dropping import disown
 from provisioning.repair.repairs import Kind
 from tests.doctor.defects import EVERYBODY, LOGINS
 from tests.doctor.patient import CONTROL, Patient
+from tests.provisioning import stock
 from tests.repair.mending import kinds, mend, mended, repairs, silo_of_nobody, there
 from tests.waiting import until
 
@@ -226,6 +227,7 @@ def test_a_warm_silo_of_other_revisions_is_replaced(patient: Patient) -> None:
         mended(patient, yes=False)
         until(lambda: bool(warm_ones()) and name not in warm_ones(), what="another is made in its place")
         until(lambda: there(patient, "beta", name) == set(), what="the old one is gone")
+        stock.settled(patient.platform)
     finally:
         patient.do(CONTROL, ["UPDATE servers SET warm = 0"])
     assert kinds(patient) == [Kind.SILOS_SHORT]
