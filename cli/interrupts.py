@@ -40,10 +40,16 @@ class Held:
 def held(*numbers: signal.Signals, at_first: Callable[[], None] = lambda: None) -> Iterator[None]:
     """For the length of the block these signals interrupt nothing. The first calls `at_first`, a second one ends the
     command at once. One that the command was started to ignore, as what runs in the background of a script is, it does.
+
+    A block within another is part of that.
     """
     handler = Held(at_first)
     before = {number: signal.getsignal(number) for number in numbers}
-    heard = {number: earlier for number, earlier in before.items() if earlier is not signal.SIG_IGN}
+    heard = {
+        number: earlier
+        for number, earlier in before.items()
+        if earlier is not signal.SIG_IGN and not isinstance(earlier, Held)
+    }
     for number in heard:
         signal.signal(number, handler)
     try:

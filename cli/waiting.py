@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from signal import SIGINT
 
 import typer
@@ -29,6 +29,11 @@ class NotYetError(UnavailableError):
     """It is not done yet, and goes on."""
 
     code = "not_yet"
+
+
+def unbroken() -> AbstractContextManager[None]:
+    """For a wish together with the wait for it: ctrl-C in the midst of the one, or before the other, ends the wait."""
+    return held(SIGINT)
 
 
 @contextmanager

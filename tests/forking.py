@@ -50,7 +50,8 @@ class Said:
     def error(self) -> str:
         """The one line that a failed command says."""
         assert self.code != 0, self.out
-        lines = self.err.splitlines()
+        # Of a machine that has other things to do, commands that wait say that nothing happens.
+        lines = [line for line in self.err.splitlines() if not line.startswith("nothing has happened for ")]
         assert len(lines) == 1, self.err
         assert lines[0].startswith("copyhold: ")
         return lines[0].removeprefix("copyhold: ")

@@ -14,7 +14,7 @@ from cli.commands.tenant import STEPS, TenantArgument, follow
 from cli.durations import parse_duration
 from cli.options import DataOption, JsonOption
 from cli.showing import tenant_shown
-from cli.waiting import leaving_it_alone
+from cli.waiting import leaving_it_alone, unbroken
 from cli.wiring import Platform, open_platform
 from control_plane.domain.errors import UsageError
 from control_plane.registry import exports as registry
@@ -72,7 +72,7 @@ def close(
     if undo and (grace is not None or now or no_export or yes):
         raise UsageError("--undo goes with no other choice")
     wanted = _grace(grace, now=now, yes=yes)
-    with open_platform(data) as platform:
+    with open_platform(data) as platform, unbroken():
         if undo:
             workflow_id = begin_reopening(platform, tenant)
         else:
@@ -116,7 +116,7 @@ def export(
         return
     if tenant is None:
         raise UsageError("say which tenant, or --verify DIR")
-    with open_platform(data) as platform:
+    with open_platform(data) as platform, unbroken():
         export_id, workflow_id = begin_export(platform, tenant, to.expanduser().absolute() if to else None)
         if wait:
             _follow_export(platform, tenant, workflow_id, data, quiet=as_json)

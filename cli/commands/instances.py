@@ -41,11 +41,11 @@ def add(platform: Platform, wish: Server, data: Path | None, *, dry_run: bool, a
     if dry_run:
         _say_what_would_be(platform, wish, as_json)
         return
-    workflow = instances.add(platform, wish)
-    if workflow is not None:
-        if not as_json:
-            output.say("AWS takes 5 to 30 minutes; the worker goes on without this command")
-        with joining.waiting_for(wish.name, data):
+    with joining.waiting_for(wish.name, data):
+        workflow = instances.add(platform, wish)
+        if workflow is not None:
+            if not as_json:
+                output.say("AWS takes 5 to 30 minutes; the worker goes on without this command")
             joining.await_end(platform, workflow, teller(as_json), wait_s=patience_s(platform))
     if as_json:
         output.print_json({"server": wish.name, "added": workflow is not None, "workflow": workflow})

@@ -198,9 +198,9 @@ def remove(
         if not yes:
             raise UsageError(f"say --yes if that is meant; on {name} go: {said}")
         instances.check_confirmed(instance, confirm, snapshot=snapshot)
-        workflow = joining.remove(platform, name, confirm=confirm, snapshot=snapshot)
         patience_s = instances.patience_s(platform) if ends else WAIT_S
         with joining.waiting_for(name, data):
+            workflow = joining.remove(platform, name, confirm=confirm, snapshot=snapshot)
             joining.await_end(platform, workflow, instances.teller(as_json), wait_s=patience_s)
         left = joining.left_behind(platform, name)
     if as_json:
@@ -212,9 +212,9 @@ def remove(
 
 
 def _add(platform: Platform, wish: Server, examined: Examined, password: str, data: Path | None, as_json: bool) -> None:
-    workflow = joining.add(platform, wish, examined, password)
-    if workflow is not None:
-        with joining.waiting_for(wish.name, data):
+    with joining.waiting_for(wish.name, data):
+        workflow = joining.add(platform, wish, examined, password)
+        if workflow is not None:
             joining.await_end(platform, workflow, instances.teller(as_json))
     if as_json:
         output.print_json({"server": wish.name, "added": workflow is not None, "workflow": workflow})

@@ -16,7 +16,7 @@ from cli.commands.tenant import TenantArgument
 from cli.durations import parse_duration
 from cli.moving import MoveShown, changes, filling, refuse_unless, shown
 from cli.options import DataOption, JsonOption
-from cli.waiting import leaving_it_alone
+from cli.waiting import leaving_it_alone, unbroken
 from cli.wiring import Platform, open_platform
 from control_plane.domain.errors import UsageError
 from control_plane.domain.moving import Phase, Recipe
@@ -96,17 +96,18 @@ def move(
         if to is not None and dry_run:
             _foretell(platform, tenant, to, server, database, window, allow_freeze=allow_freeze, as_json=as_json)
             return
-        if to is not None:
-            move_id = begin(platform, tenant, to, server, window, database=database, allow_freeze=allow_freeze)
-        elif back:
-            move_id = begin_back(platform, tenant)
-        else:
-            move_id = end(platform, tenant, settle=settle)
-        if not (wait or as_json):
-            output.note(f"it is begun; see how far it is: {looking_at_moves(tenant, data)}")
-            return
-        wanted = ENDS["cancel" if cancel else "back" if back else "there"]
-        _follow(platform, move_id, tenant, data, wanted, as_json=as_json)
+        with unbroken():
+            if to is not None:
+                move_id = begin(platform, tenant, to, server, window, database=database, allow_freeze=allow_freeze)
+            elif back:
+                move_id = begin_back(platform, tenant)
+            else:
+                move_id = end(platform, tenant, settle=settle)
+            if not (wait or as_json):
+                output.note(f"it is begun; see how far it is: {looking_at_moves(tenant, data)}")
+                return
+            wanted = ENDS["cancel" if cancel else "back" if back else "there"]
+            _follow(platform, move_id, tenant, data, wanted, as_json=as_json)
 
 
 def moves(tenant: TenantArgument, data: DataOption = None, as_json: JsonOption = False) -> None:

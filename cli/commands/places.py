@@ -15,7 +15,7 @@ import typer
 from cli import output
 from cli.joining import waiting_for
 from cli.options import DataOption, JsonOption
-from cli.waiting import WAIT_S, GaveUpError, NotYetError, pause
+from cli.waiting import WAIT_S, GaveUpError, NotYetError, pause, unbroken
 from cli.wiring import Platform, open_platform
 from control_plane.domain.errors import UsageError
 from control_plane.domain.server import ACCEPTED
@@ -59,7 +59,7 @@ def grow(
     Example: copyhold server grow alpha --model pool
     Example: copyhold server grow alpha --model bridge --to 3
     """
-    with open_platform(data) as platform:
+    with open_platform(data) as platform, unbroken():
         building = begin_growing(platform, name, model, to)
         if wait:
             with waiting_for(name, data):

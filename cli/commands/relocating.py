@@ -13,7 +13,7 @@ from cli import output
 from cli.durations import parse_duration
 from cli.options import DataOption, JsonOption
 from cli.relocating import RunShown, follow, outlook_shown, print_outlook, run_shown
-from cli.waiting import GaveUpError, leaving_it_alone
+from cli.waiting import GaveUpError, leaving_it_alone, unbroken
 from cli.wiring import Platform, open_platform
 from control_plane.domain.errors import UsageError
 from control_plane.domain.server import ServerStatus
@@ -90,7 +90,8 @@ def drain(
             changed = stop_taking(platform, name)
             _print_stopped(name, changed=changed, as_json=as_json)
         else:
-            _see_through(platform, begin_drain(platform, name, pace), data, wait=wait, as_json=as_json)
+            with unbroken():
+                _see_through(platform, begin_drain(platform, name, pace), data, wait=wait, as_json=as_json)
 
 
 def rebalance(
@@ -126,13 +127,14 @@ def rebalance(
         if dry_run:
             _print_plan(foreseen_rebalance(platform, limit), pace, as_json=as_json)
             return
-        run_id = begin_rebalance(platform, pace, limit)
-        if run_id is not None:
-            _see_through(platform, run_id, data, wait=wait, as_json=as_json)
-        elif as_json:
-            output.print_event({"event": "end", "state": move_runs.DONE, "moved": 0})
-        else:
-            output.say("servers are used evenly: nobody moves")
+        with unbroken():
+            run_id = begin_rebalance(platform, pace, limit)
+            if run_id is not None:
+                _see_through(platform, run_id, data, wait=wait, as_json=as_json)
+            elif as_json:
+                output.print_event({"event": "end", "state": move_runs.DONE, "moved": 0})
+            else:
+                output.say("servers are used evenly: nobody moves")
 
 
 def foreseen_drain(platform: Platform, name: str) -> Outlook:

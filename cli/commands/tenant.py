@@ -13,7 +13,7 @@ from cli import following, onboarding, output, placements
 from cli.loading import command_group
 from cli.options import DataOption, JsonOption
 from cli.showing import TenantInList, TenantShown, home_in_line, in_list, tenant_shown, workflow_in_line
-from cli.waiting import leaving_it_alone
+from cli.waiting import leaving_it_alone, unbroken
 from cli.wiring import Platform, open_platform
 from control_plane.domain.errors import UsageError
 from control_plane.domain.tenant import Model, Plan, Status
@@ -72,7 +72,7 @@ def create(
         placements.tell(data, wish, as_json=as_json)
         return
     started = time.monotonic()
-    with open_platform(data) as platform:
+    with open_platform(data) as platform, unbroken():
         begun = onboarding.begin(platform, wish)
         if wait:
             follow(platform, begun.slug, begun.workflow_id, data, quiet=as_json)
@@ -175,7 +175,7 @@ def suspend(tenant: TenantArgument, data: DataOption = None, as_json: JsonOption
 
     Example: copyhold tenant suspend globex
     """
-    with open_platform(data) as platform:
+    with open_platform(data) as platform, unbroken():
         workflow_id = begin_suspending(platform, tenant)
         follow(platform, tenant, workflow_id, data, quiet=as_json)
         _print_done(tenant_shown(platform, tenant), as_json)
@@ -187,7 +187,7 @@ def resume(tenant: TenantArgument, data: DataOption = None, as_json: JsonOption 
 
     Example: copyhold tenant resume globex
     """
-    with open_platform(data) as platform:
+    with open_platform(data) as platform, unbroken():
         workflow_id = begin_resuming(platform, tenant)
         follow(platform, tenant, workflow_id, data, quiet=as_json)
         _print_done(tenant_shown(platform, tenant), as_json)
@@ -210,7 +210,7 @@ def rotate(
     Example: copyhold tenant rotate initech
     Example: copyhold tenant rotate acme --yes
     """
-    with open_platform(data) as platform:
+    with open_platform(data) as platform, unbroken():
         workflow_id = begin_rotating(platform, tenant, shared=yes)
         follow(platform, tenant, workflow_id, data, quiet=as_json)
         shown = tenant_shown(platform, tenant)
@@ -226,7 +226,7 @@ def retry(tenant: TenantArgument, data: DataOption = None, as_json: JsonOption =
 
     Example: copyhold tenant retry globex
     """
-    with open_platform(data) as platform:
+    with open_platform(data) as platform, unbroken():
         workflow_id = begin_again(platform, tenant)
         follow(platform, tenant, workflow_id, data, quiet=as_json)
         _print_done(tenant_shown(platform, tenant), as_json)

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from tests.cli.shell import Shell
 from tests.platform_under_test import PlatformUnderTest, TenantUnderTest
 from tests.provisioning import stock
+from tests.waiting import until
 
 
 @contextmanager
@@ -37,6 +38,10 @@ def test_a_failure_is_shown_and_gone_on_with(shell: Shell, platform: PlatformUnd
 
 
 def test_nothing_is_gone_on_with_where_nothing_failed(shell: Shell, pool_tenant: TenantUnderTest) -> None:
+    until(
+        lambda: shell("tenant", "show", pool_tenant.slug, "--json").json["workflow"]["state"] == "done",
+        what="its making is on record as done",
+    )
     said = shell("tenant", "retry", pool_tenant.slug)
     assert said.code == 1
     assert said.error == f"{pool_tenant.slug!r} has nothing to retry: its provision is done"

@@ -17,8 +17,8 @@ from sqlalchemy import text
 
 import cli
 from cli import following
-from cli.interrupts import INTERRUPTED
-from cli.waiting import leaving_it_alone, pause
+from cli.interrupts import INTERRUPTED, is_asked
+from cli.waiting import leaving_it_alone, pause, unbroken
 from cli.wiring import Platform
 from control_plane.registry.engine import transaction
 from tests.cli.shell import Shell
@@ -99,6 +99,21 @@ def test_it_is_not_lost_where_python_would_ignore_it(capsys: pytest.CaptureFixtu
     assert (ended.value.exit_code, capsys.readouterr().err) == (INTERRUPTED, HINT)
 
 
+def test_it_may_come_while_what_is_waited_for_is_being_asked_for(capsys: pytest.CaptureFixture[str]) -> None:
+    asked = []
+
+    def wait() -> None:
+        with unbroken():
+            press()
+            asked.append("for something")
+            with leaving_it_alone("copyhold look"):
+                pause(60)
+
+    with pytest.raises(typer.Exit) as ended:
+        wait()
+    assert (asked, ended.value.exit_code, capsys.readouterr().err) == (["for something"], INTERRUPTED, HINT)
+
+
 def test_who_is_done_waiting_when_it_comes_is_not_told_that_it_goes_on(capsys: pytest.CaptureFixture[str]) -> None:
     with leaving_it_alone("copyhold look"):
         press()
@@ -128,20 +143,26 @@ def test_a_command_in_the_background_of_a_script_goes_on(capsys: pytest.CaptureF
 def hang() -> None:
     """A command whose look does not come back."""
     with leaving_it_alone("copyhold look"):
-        print("looks", file=sys.stderr, flush=True)  # noqa: T201 - for whoever presses
+        _tell("looks")
+        while not is_asked():
+            time.sleep(0.01)
+        _tell("goes on")
         time.sleep(60)
         pause()
+
+
+def _tell(what: str) -> None:
+    print(what, file=sys.stderr, flush=True)  # noqa: T201 - for whoever presses
 
 
 def test_a_second_one_ends_a_look_that_hangs() -> None:
     running = start(hang)
     until(lambda: running.heard() == "looks\n", what="it looks")
     running.interrupt()
-    time.sleep(0.2)  # two signals of one kind at once are one
-    assert running.process.exitcode is None
+    until(lambda: running.heard() == "looks\ngoes on\n", what="it has heard the first")
     running.interrupt()
     said = running.ended()
-    assert (said.code, said.err) == (INTERRUPTED, "looks\n")
+    assert (said.code, said.err) == (INTERRUPTED, "looks\ngoes on\n")
 
 
 def sleeps(path: Path) -> bool:

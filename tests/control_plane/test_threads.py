@@ -60,7 +60,8 @@ async def test_work_that_hangs_is_given_up_on_and_keeps_its_thread_until_it_ends
             break
         except ControlBusyError:
             continue
-    assert begun == [False]
+    # What was given up on may have been done: it is begun again here, and may be found twice.
+    assert set(begun) == {False}
 
 
 async def test_a_request_that_goes_away_does_not_free_the_thread_of_work_that_goes_on() -> None:

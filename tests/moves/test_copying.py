@@ -153,6 +153,7 @@ def test_those_of_a_table_are_kept_unless_autovacuum_is_due(
 ) -> None:
     here, there = home(Model.BRIDGE), home(Model.POOL, other)
     there.do(THINGS + some(MANY), "ANALYZE things", tenant=new_id())
+    there.do("ALTER TABLE things SET (autovacuum_enabled = off)")
     here.do(THINGS + some(many), tenant=tenant)
     copied(here, there, tenant)
     assert bounds(there, "things", "id") == expected

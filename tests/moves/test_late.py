@@ -150,9 +150,9 @@ def test_a_tenant_is_let_in_again_even_where_they_cannot_be_ended(home: NewHome,
 
 
 def test_one_that_does_not_end_is_not_passed_over(home: NewHome, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sessions, "ENDED_WITHIN_MS", 50)
     place: Place = home(Model.POOL).place
-    with source_of(place) as stuck:
+    with source_of(place) as stuck, monkeypatch.context() as patch:
+        patch.setattr(sessions, "ENDED_WITHIN_MS", 50)
         pid = stuck.info.backend_pid
         os.kill(pid, signal.SIGSTOP)
         try:

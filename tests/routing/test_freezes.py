@@ -20,6 +20,7 @@ from tests.routing.roads import road_over, soon
 from tests.routing.scratch import ScratchPooler
 
 VISITS = 30
+PATIENT_S = 0.5
 
 
 @pytest.fixture(scope="module")
@@ -52,7 +53,14 @@ async def frozen(
         await asyncio.gather(*visits, return_exceptions=True)
 
 
+@pytest.fixture
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Visits, which ask the fence one after the other, wait for longer between: at some moment all of them wait."""
+    monkeypatch.setattr("control_plane.routing.road.THAW_POLL_S", PATIENT_S)
+
+
 @pytest.mark.slow
+@pytest.mark.usefixtures("patient")
 async def test_who_waits_for_a_thaw_holds_no_connection(
     pooler: ScratchPooler, roll: CountingRoll, traveller: TenantUnderTest, pool_tenant: TenantUnderTest
 ) -> None:
@@ -220,6 +228,7 @@ async def test_no_more_wait_than_may_and_the_next_is_told_at_once(
         assert {True} >= {outcome for outcome in outcomes if outcome not in told}
 
 
+@pytest.mark.usefixtures("patient")
 async def test_many_waiters_ask_the_roll_as_one(
     pooler: ScratchPooler, roll: CountingRoll, traveller: TenantUnderTest
 ) -> None:
@@ -227,7 +236,7 @@ async def test_many_waiters_ask_the_roll_as_one(
         await soon(lambda: road._waiting_for_thaw == VISITS, what="all of them wait")
         before, began = roll.reads, time.monotonic()
         await soon(lambda: roll.reads > before + 2, what="the roll is asked now and then")
-        rounds = 1 + (time.monotonic() - began) / 0.1
+        rounds = 1 + (time.monotonic() - began) / PATIENT_S
         assert roll.reads - before < VISITS / 2 * rounds
 
 

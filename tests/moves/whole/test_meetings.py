@@ -93,6 +93,7 @@ def test_a_suspended_tenant_is_refused_wherever_it_moves_and_has_all_when_it_is_
     assert (move.verified, move.stall_ms, town.status(tenant.id)[0]) == (True, None, Status.SUSPENDED)
     assert sorted(fences_of(tenant).values()) == [(1, "closed"), (2, "suspended")]
     change(tenant, service.resume)
+    until(lambda: tenant.http.get("/api/me").status_code == 200, what="it is served again")
     with traffic_of(tenant) as traffic:
         assert home_of(tenant)[0] is Model.SILO
     change(tenant, service.suspend)
