@@ -108,7 +108,7 @@ async def test_a_next_home_is_looked_at_as_widely_as_the_old_one_is_used(eyes: E
     looks = looks_of(eyes, kept)
     eyes.open.set()
     looks.ahead([ROUTE, AWAITED])
-    await soon(lambda: len(eyes.seen) >= wide, what="it is looked at")
+    await asyncio.wait(looks._ahead.values())  # Each has looked a moment before that is known.
     looks.ahead([AWAITED])
     await looks.once(NEW, ROUTE)
     assert eyes.seen == [NEW] * wide
