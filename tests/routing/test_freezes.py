@@ -184,7 +184,7 @@ async def test_a_home_that_is_about_to_be_opened_is_asked_again_soon(
         led_on("frozen")
         await asyncio.to_thread(roll.refresh)
         visit = asyncio.ensure_future(who(road, traveller))
-        await soon(lambda: len(waited) == 7, what="it asks time and again")
+        await soon(lambda: len(waited) >= 7, what="it asks time and again")
         set_fence(traveller, state="open")
         assert await visit
     assert waited[:7] == [0.005, 0.01, 0.02, 0.04, 0.08, THAW_POLL_S, THAW_POLL_S]
@@ -199,7 +199,7 @@ async def test_before_the_switch_a_home_is_asked_now_and_then(
         road.route_of = lambda _: about_to_move  # type: ignore[method-assign]
         set_fence(traveller, state="frozen")
         visit = asyncio.ensure_future(who(road, traveller))
-        await soon(lambda: len(waited) == 2, what="it waits, and waits again")
+        await soon(lambda: len(waited) >= 2, what="it waits, and waits again")
         set_fence(traveller, state="open")
         assert await visit
     assert set(waited) == {THAW_POLL_S}
