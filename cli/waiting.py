@@ -32,7 +32,7 @@ class NotYetError(UnavailableError):
 
 
 def unbroken() -> AbstractContextManager[None]:
-    """For a wish together with the wait for it: ctrl-C in the midst of the one, or before the other, ends the wait."""
+    """Around a wish and the wait for it, where only the wish tells how to look: ctrl-C amid the wish ends the wait."""
     return held(SIGINT)
 
 

@@ -47,11 +47,15 @@ class Said:
         return json.loads(self.out)
 
     @property
+    def notes(self) -> list[str]:
+        """The lines on standard error, but for what commands that wait say of a machine that has other things to do."""
+        return [line for line in self.err.splitlines() if not line.endswith("is a worker running?")]
+
+    @property
     def error(self) -> str:
         """The one line that a failed command says."""
         assert self.code != 0, self.out
-        # Of a machine that has other things to do, commands that wait say that nothing happens.
-        lines = [line for line in self.err.splitlines() if not line.startswith("nothing has happened for ")]
+        lines = self.notes
         assert len(lines) == 1, self.err
         assert lines[0].startswith("copyhold: ")
         return lines[0].removeprefix("copyhold: ")

@@ -15,7 +15,7 @@ import typer
 from cli import output
 from cli.joining import waiting_for
 from cli.options import DataOption, JsonOption
-from cli.waiting import WAIT_S, GaveUpError, NotYetError, pause, unbroken
+from cli.waiting import WAIT_S, GaveUpError, NotYetError, pause
 from cli.wiring import Platform, open_platform
 from control_plane.domain.errors import UsageError
 from control_plane.domain.server import ACCEPTED
@@ -59,11 +59,10 @@ def grow(
     Example: copyhold server grow alpha --model pool
     Example: copyhold server grow alpha --model bridge --to 3
     """
-    with open_platform(data) as platform, unbroken():
+    with open_platform(data) as platform, waiting_for(name, data):
         building = begin_growing(platform, name, model, to)
         if wait:
-            with waiting_for(name, data):
-                await_ready(platform, building)
+            await_ready(platform, building)
     if as_json:
         output.print_json({"server": name, "databases": [database for _, database in building]})
     elif building:

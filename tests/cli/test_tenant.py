@@ -254,7 +254,7 @@ def test_ctrl_c_while_waiting_leaves_the_work_alone_and_says_how_to_look(
         running.interrupt()
         said = running.ended()
     look = f"copyhold tenant show {company.slug} --watch --data {shell.data}"
-    assert (said.code, said.err.splitlines()[-1]) == (130, f"it goes on without you; see how far it is: {look}")
+    assert (said.code, said.notes) == (130, [f"it goes on without you; see how far it is: {look}"])
     assert shell("tenant", "show", company.slug, "--watch", "--json").json["status"] == "suspended"
     assert _fence_of(company) == "suspended"
     assert shell("tenant", "resume", company.slug).code == 0

@@ -193,7 +193,7 @@ def test_every_wait_says_how_to_look_and_stops_nothing() -> None:
                 running.interrupt()
                 said = running.ended()
                 hint = f"it goes on without you; see how far it is: copyhold {look} --data {platform.data}"
-                assert (said.code, said.err.splitlines()[-1]) == (INTERRUPTED, hint)
+                assert (said.code, said.notes) == (INTERRUPTED, [hint])
         until(lambda: shell("tenant", "show", tenant.slug, "--json").json["model"] == "bridge", what="it has moved")
         assert shell("server", "drain", "beta").code == 0
 

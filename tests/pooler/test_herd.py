@@ -75,7 +75,7 @@ async def test_clients_of_the_pooler_are_served_or_refused(pooler: ScratchPooler
             await asyncio.sleep(0.2)
     outcomes = Counter(client.result() for client in herd)
     assert outcomes.keys() <= CLEAN | {SERVED}, outcomes
-    assert outcomes[SERVED] >= HERD // 10, outcomes
+    assert outcomes[SERVED] >= HERD // 2, outcomes
     assert 1 < most <= CONNECTIONS
     assert await visit(pooler, start) == SERVED
 
@@ -154,7 +154,7 @@ async def test_processes_that_together_want_more_than_the_pooler_takes_are_told_
         return Counter(await asyncio.gather(*herd))
 
     with scratch_pooler(platform, pool_size=CONNECTIONS, max_clients=PLACES + FEW_LEFT) as small:
-        limits: dict[str, Any] = {"client_connections": PLACES, "connection_wait_s": ALL_DONE_S}
+        limits: dict[str, Any] = {"client_connections": PLACES}
         one, two = (road_over(platform, small.settings, **limits) for _ in range(2))
         async with one as first, two as second:
             assert await visits(first) == {SERVED: 5 * PLACES}

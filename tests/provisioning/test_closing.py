@@ -80,7 +80,8 @@ def test_when_its_grace_has_passed_nothing_of_it_is_left_and_all_of_its_neighbou
     tenant, neighbour = with_things(platform, model), with_things(platform, model)
     place, others = place_of(tenant), rows_of(neighbour)
     assert rows_of(tenant)["messages"][0] > 0
-    close(tenant, platform.workflows, grace=timedelta(seconds=1))
+    close(tenant, platform.workflows, grace=timedelta(seconds=3))
+    assert row_of(tenant).status == Status.CLOSING
     platform.wait_for(tenant.id, Status.CLOSED)
     assert left_of(platform, tenant.id, model, place) == tombstone(model)
     assert rows_of(neighbour) == others

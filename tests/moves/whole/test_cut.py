@@ -21,8 +21,8 @@ from tests.waiting import until
 pytestmark = pytest.mark.slow
 
 OFF_OR_THERE, THERE, BACK = frozenset({1, 2}), frozenset({2}), frozenset({3})
-NOTICED_S = 120.0
-"""Four times as long as the network may say nothing."""
+NOTICED_S = 60.0
+"""Twice as long as the network may say nothing."""
 UNSEEN = frozenset({NAME})
 """It is reached with the certificates of whoever runs the tests, whom the doctor is not; or it is gone."""
 SLOTS = "SELECT slot_name FROM pg_replication_slots WHERE slot_name = ANY (%s)"

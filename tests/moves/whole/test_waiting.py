@@ -25,7 +25,6 @@ from tests.waiting import until
 
 pytestmark = pytest.mark.slow
 
-CALLED_OFF = {Phase.CALLING_OFF, Phase.CALLED_OFF}
 HEARD_WITHIN_S = 10.0
 """Whoever waits for a lock asks every five seconds whether to go on."""
 OPEN_FOR_S = 8.0
@@ -45,8 +44,7 @@ def test_it_names_who_it_waits_for_and_hears_of_a_cancel_meanwhile(town: Platfor
         until(lambda: named in str(move_of(town, move_id).reason), what="it is named")
         assert tenant.http.get("/api/me").status_code == 200
         cancel(tenant)
-        until(lambda: move_of(town, move_id).phase in CALLED_OFF, what="it is heard", deadline_s=HEARD_WITHIN_S)
-        wait_for(town, move_id, Phase.CALLED_OFF)
+        wait_for(town, move_id, Phase.CALLED_OFF, deadline_s=HEARD_WITHIN_S)
         assert_one_home(tenant, Model.POOL, 1)
 
 
